@@ -16,7 +16,16 @@ from typing import Any
 from monitors.decisions.outcome_blocks import NO_SIZES, BlockSizes, OutcomeBlock, mean_loss
 from monitors.errors import WindowError
 from monitors.statistics import e_detector
-from monitors.statistics.e_detector import Detector, Observation, restart_detector, start_detector, update_detector
+from monitors.statistics.e_detector import (
+    CompositeNull,
+    Detector,
+    Observation,
+    joint_evidence,
+    joint_wealth,
+    restart_detector,
+    start_detector,
+    update_detector,
+)
 
 SourceBlock = tuple[str, OutcomeBlock]
 
@@ -25,7 +34,7 @@ SourceBlock = tuple[str, OutcomeBlock]
 class LabelDetector:
     """The detectors of one stream by source, with the sizes of the blocks they have read."""
 
-    null: float
+    null: CompositeNull
     at: datetime
     by_source: Mapping[str, Detector] = field(default_factory=dict)
     sizes: Mapping[str, BlockSizes] = field(default_factory=dict)
@@ -41,25 +50,27 @@ class LabelDetector:
     @property
     def evidence(self) -> float:
         """The evidence against health; 1 is an alarm, and an alarm stays one until `restart`."""
-        total = sum(sum(detector.wealth) for detector in self.by_source.values())
+        total = joint_evidence(self.null, self.by_source.values())
         return total if self.alarmed_at is None else max(1.0, total)
 
     @property
     def leading_source(self) -> str | None:
         """The source whose detector holds most of the evidence; None before the first label."""
-        return max(sorted(self.by_source), key=lambda source: sum(self.by_source[source].wealth), default=None)
+        return max(sorted(self.by_source), key=lambda source: self.by_source[source].evidence, default=None)
 
     def labels_until_alarm(self, share: float, earned: float) -> int | None:
         """How many more labels of the leading source call an alarm if this share of them is wrong."""
         source = self.leading_source
         if source is None:
             return None
-        return e_detector.labels_until_alarm(self.by_source[source], share, earned / len(self.by_source))
+        others = [detector for name, detector in self.by_source.items() if name != source]
+        held = joint_wealth(self.null, others)
+        return e_detector.labels_until_alarm(self.by_source[source], share, earned / len(self.by_source), held)
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON values; `from_json` gives back an equal detector."""
         return {
-            "null": self.null,
+            "null": self.null.to_json(),
             "at": self.at.isoformat(),
             "sources": {source: detector.to_json() for source, detector in sorted(self.by_source.items())},
             "sizes": {source: list(vars(sizes).values()) for source, sizes in sorted(self.sizes.items())},
@@ -74,7 +85,7 @@ class LabelDetector:
         try:
             alarmed, changed = raw["alarmed_at"], raw["changed_at"]
             return cls(
-                null=float(raw["null"]),
+                null=CompositeNull.from_json(raw["null"]),
                 at=datetime.fromisoformat(raw["at"]),
                 by_source={source: Detector.from_json(state) for source, state in raw["sources"].items()},
                 sizes={source: BlockSizes(*map(float, numbers)) for source, numbers in raw["sizes"].items()},
@@ -126,7 +137,7 @@ def _read_source(
         per_second,
         max(0, min_samples - sum(part.n for part in others)),
         budget_share / len(parts),
-        sum(sum(part.wealth) for part in others),
+        joint_wealth(detector.null, others),
     )
     return replace(
         detector,

@@ -17,36 +17,44 @@ from monitors.decisions.label_reading import Reading
 from monitors.decisions.outcome_blocks import NO_SIZES, OutcomeBlock, group_into_blocks
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.e_detector import BETTING_SCHEME, STAKES, change_point, e_bh, has_alarmed
-from monitors.statistics.intervals import clopper_pearson
+from monitors.statistics.e_detector import (
+    BETTING_SCHEME,
+    STAKES,
+    CompositeNull,
+    change_point,
+    e_bh,
+    has_alarmed,
+    simple_null,
+)
+from monitors.statistics.golden_evidence import golden_null
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import Outcome
 
-_MAX_NULL = 0.999
 WHOLE_STREAM = ""
 READING_SCHEME = "sources and blocks"
 """Part of the digest, as the betting scheme is: how labels become observations."""
 RecentOutcomes = Callable[[], Sequence[Outcome]]
 
 
-def null_error_share(rule: Rule, baseline: Baseline) -> float | None:
-    """The error share up to which the model counts as healthy; None while there is no baseline to hold it against.
+def null_hypothesis(rule: Rule, baseline: Baseline) -> CompositeNull | None:
+    """Up to which error share the model counts as healthy; None while there is no baseline to hold it against.
 
-    For a drop: the upper confidence limit of the golden set's error share plus the threshold, so that luck on the
-    golden set blames no model.
+    For a drop: the golden set's error share plus the threshold, whatever the former truly is; the golden counts are
+    evidence about it, so that luck on the golden set blames no model.
     """
     if rule.metric_spec.key_type == "class":
-        return rule.threshold
+        return simple_null(rule.threshold)
     if not baseline.accuracy_total:
         return None
     errors = baseline.accuracy_total - baseline.accuracy_correct
-    return min(_MAX_NULL, clopper_pearson(errors, baseline.accuracy_total, rule.confidence)[1] + rule.threshold)
+    return golden_null(errors, baseline.accuracy_total, rule.threshold)
 
 
 def detectors_digest(rule: Rule, baseline: Baseline, classes: Sequence[str]) -> str:
     """A digest of all that the detectors' memory rests on; when it changes they begin anew."""
     budget = None if rule.false_alarms is None else rule.false_alarms.text
-    parts: list[object] = [rule.metric, null_error_share(rule, baseline), budget, sorted(rule.sources), list(classes)]
+    null = null_hypothesis(rule, baseline)
+    parts: list[object] = [rule.metric, null and null.to_json(), budget, sorted(rule.sources), list(classes)]
     parts += [STAKES, BETTING_SCHEME, READING_SCHEME, rule.block.text]
     parts.append(None if rule.mature is None else rule.mature.total_seconds())
     if rule.slice:
@@ -70,7 +78,7 @@ def update_detectors(
     `recent_rows` gives the last labels up to and with `rows`: from them a detector that alarms now learns since when.
     Raises WindowError for a rule without a budget or without a baseline.
     """
-    null = null_error_share(rule, baseline)
+    null = null_hypothesis(rule, baseline)
     if rule.false_alarms is None or not rule.metric_spec.has_detector or null is None:
         raise WindowError(f"rule {rule.name} has no false_alarms or no baseline, so it has no detectors")
     names = tuple(classes) if rule.metric_spec.key_type == "class" else (WHOLE_STREAM,)
@@ -164,7 +172,7 @@ def _with_change_point(detector: LabelDetector, rows: Sequence[Outcome], reading
         return detector
     ordered = sorted(blocks, key=lambda block: min((row.at, row.seq) for row in block.rows))
     _, observations = observe_blocks(source, ordered, NO_SIZES)
-    place = change_point(part.null, part.max_weight, observations)
+    place = change_point(part.null.best, part.max_weight, observations)
     return replace(detector, changed_at=min(row.at for row in ordered[place].rows))
 
 

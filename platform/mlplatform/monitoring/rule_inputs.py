@@ -29,7 +29,7 @@ from monitors.decisions.label_reading import (
     waiting_sources,
     windows_since,
 )
-from monitors.decisions.rule_detectors import change_points_since, detectors_digest, null_error_share, update_detectors
+from monitors.decisions.rule_detectors import change_points_since, detectors_digest, null_hypothesis, update_detectors
 from monitors.rules.alerts_config import Rule
 from monitors.rules.probation_policy import Probation
 from monitors.rules.quantities import FalseAlarmBudget
@@ -303,7 +303,7 @@ def advance_detectors(
     if (
         rule.false_alarms is None
         or not (rule.uses_detector and rule.metric_spec.reads_labels)
-        or null_error_share(rule, baseline) is None
+        or null_hypothesis(rule, baseline) is None
     ):
         return None
     name, version, digest = champion.model_name, champion.to_version, detectors_digest(rule, baseline, classes)

@@ -472,7 +472,7 @@ def test_a_changed_threshold_reads_the_versions_labels_anew(budgeted: AppContext
     after = memory(budgeted)
     assert after.definition != before.definition
     assert (after.cursor, detector(budgeted).n) == (30, 30)
-    assert after.streams[""]["null"] == pytest.approx(before.streams[""]["null"] + 0.015)
+    assert after.streams[""]["null"]["best"] == pytest.approx(before.streams[""]["null"]["best"] + 0.015)
     tick(budgeted, minutes=1)
     look(budgeted)
     with budgeted.database.read() as connection:

@@ -30,7 +30,7 @@ from monitors.decisions.rule_detectors import (
     change_points_since,
     count_new_labels,
     detectors_digest,
-    null_error_share,
+    null_hypothesis,
     update_detectors,
 )
 from monitors.rules.alerts_config import Rule, Source
@@ -209,7 +209,7 @@ class LabelRuleReplay:
         rows += [] if span is None else self.labels.between(*span)
         self._position = reading.after
         self.read_counts.update(count_new_labels(self.rule, rows, reading))
-        if self.rule.false_alarms is None or null_error_share(self.rule, baseline) is None:
+        if self.rule.false_alarms is None or null_hypothesis(self.rule, baseline) is None:
             return
         self._reading = reading
         if rows or self.detectors is None:

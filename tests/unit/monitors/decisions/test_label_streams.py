@@ -13,6 +13,7 @@ import pytest
 from monitors.decisions.label_detector import LabelDetector, update_label_detector
 from monitors.decisions.outcome_blocks import OutcomeBlock
 from monitors.rules.alerts_config import Rule
+from monitors.statistics.e_detector import simple_null
 from monitors.statistics.review_sampling import make_sampling_plan
 from tests.support.label_streams import DAY, START, LabelStream, alarms
 from tests.support.monitor_examples import golden, rule
@@ -123,7 +124,7 @@ def test_a_bad_hour_every_day_is_no_alarm_by_day() -> None:
 
 
 def test_a_source_that_speaks_later_takes_half_of_the_budget_from_then_on() -> None:
-    detector = LabelDetector(0.02, START)
+    detector = LabelDetector(simple_null(0.02), START)
 
     def block(source: str, hours: int) -> tuple[str, OutcomeBlock]:
         stream = LabelStream()
@@ -136,7 +137,7 @@ def test_a_source_that_speaks_later_takes_half_of_the_budget_from_then_on() -> N
     after = update_label_detector(detector, blocks, per_second, 1)
     assert after.by_source["audit"].at == START + timedelta(hours=30)
     assert after.by_source["delayed"].at == START + timedelta(hours=20)
-    only_money = update_label_detector(LabelDetector(0.999, START), blocks, per_second, 1)
+    only_money = update_label_detector(LabelDetector(simple_null(0.999), START), blocks, per_second, 1)
     assert only_money.evidence <= 30 / 24 / 1_000, "together they have earned no more than one would have"
 
 
@@ -145,5 +146,5 @@ def test_what_a_label_detector_remembers_is_kept() -> None:
     stream.add("a", 0, 1, "audit", wrong=True, chance=0.5, smallest_chance=0.1)
     [(_, event)] = stream.events
     block = OutcomeBlock(START + DAY, (event.outcome,))
-    after = update_label_detector(LabelDetector(0.02, START), [("audit", block)], 1e-7, 1)
+    after = update_label_detector(LabelDetector(simple_null(0.02), START), [("audit", block)], 1e-7, 1)
     assert LabelDetector.from_json(after.to_json()) == after

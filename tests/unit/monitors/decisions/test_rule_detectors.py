@@ -10,10 +10,11 @@ import pytest
 from monitors.decisions.decision import decide, resolved_streams
 from monitors.decisions.label_detector import LabelDetector, restart
 from monitors.decisions.label_reading import ReadPosition, plan_reading
-from monitors.decisions.rule_detectors import WHOLE_STREAM, detectors_digest, null_error_share, update_detectors
+from monitors.decisions.rule_detectors import WHOLE_STREAM, detectors_digest, null_hypothesis, update_detectors
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule, Source
-from monitors.statistics.e_detector import start_detector
+from monitors.statistics.e_detector import simple_null, start_detector
+from monitors.statistics.golden_evidence import golden_null
 from monitors.windows.window_counts import Outcome
 from tests.support.monitor_examples import DIGITS, NOON, golden, labelled, rule, tally
 
@@ -55,13 +56,12 @@ def watched(the_rule: Rule, rows: Sequence[Outcome]) -> dict[str, LabelDetector]
     return read(the_rule, {}, rows)
 
 
-def test_the_null_is_the_upper_limit_of_the_golden_error_plus_the_threshold() -> None:
-    null = null_error_share(DROP, GOLDEN)
-    assert null is not None
-    assert 0.008 + 0.005 < null < 0.02
-    assert null_error_share(CLASSES, GOLDEN) == 0.10
-    assert null_error_share(DROP, golden(0, 0)) is None
-    assert null_error_share(DROP, golden(0, 3)) == 0.999
+def test_the_null_is_the_golden_error_whatever_it_truly_is_plus_the_threshold() -> None:
+    null = null_hypothesis(DROP, GOLDEN)
+    assert null == golden_null(24, 3000, 0.005)
+    assert null.best == pytest.approx(0.013)
+    assert null_hypothesis(CLASSES, GOLDEN) == simple_null(0.10)
+    assert null_hypothesis(DROP, golden(0, 0)) is None
 
 
 def test_a_drop_is_proved_and_stays_so_until_the_window_is_clear() -> None:
@@ -143,7 +143,7 @@ def test_each_class_has_its_own_stream_and_only_the_failing_one_is_blamed() -> N
 def test_two_classes_whose_evidence_is_each_half_an_alarm_prove_it_together() -> None:
     def half(evidence: float, n: int = 20) -> LabelDetector:
         part = replace(start_detector(0.1, NOON), wealth=(evidence / 12,) * 12, n=n)
-        return LabelDetector(0.1, NOON, {"audit": part})
+        return LabelDetector(simple_null(0.1), NOON, {"audit": part})
 
     alone = read(CLASSES, {"3": half(0.6), "6": half(0.4)}, [])
     assert [each.alarmed_at for each in alone.values()] == [None] * 10
@@ -152,11 +152,11 @@ def test_two_classes_whose_evidence_is_each_half_an_alarm_prove_it_together() ->
 
 
 def test_classes_that_have_alarmed_do_not_let_a_healthy_one_alarm_with_less() -> None:
-    fired = LabelDetector(0.1, NOON, {"audit": replace(start_detector(0.1, NOON), n=20)}, alarmed_at=NOON)
+    fired = LabelDetector(simple_null(0.1), NOON, {"audit": replace(start_detector(0.1, NOON), n=20)}, alarmed_at=NOON)
 
     def holding(evidence: float) -> LabelDetector:
         part = replace(start_detector(0.1, NOON), wealth=(evidence / 12,) * 12, n=20)
-        return LabelDetector(0.1, NOON, {"audit": part})
+        return LabelDetector(simple_null(0.1), NOON, {"audit": part})
 
     after = read(CLASSES, {"3": fired, "5": fired, "8": fired, "6": holding(0.4)}, [])
     assert after["6"].alarmed_at is None
@@ -167,7 +167,10 @@ def test_classes_that_have_alarmed_do_not_let_a_healthy_one_alarm_with_less() ->
 def test_healthy_classes_keep_their_part_of_the_budget_beside_broken_ones() -> None:
     """Five of ten classes have alarmed, five are as bad as the rule allows: theirs is half of the budget."""
     generator, false_alarms, runs, per_day = np.random.default_rng(4), 0, 16, 10
-    fired = {name: LabelDetector(0.1, NOON, {"audit": start_detector(0.1, NOON)}, alarmed_at=NOON) for name in "56789"}
+    fired = {
+        name: LabelDetector(simple_null(0.1), NOON, {"audit": start_detector(0.1, NOON)}, alarmed_at=NOON)
+        for name in "56789"
+    }
     for _ in range(runs):
         held: dict[str, LabelDetector] = dict(fired)
         for day in range(90):
@@ -221,11 +224,11 @@ def test_the_definition_changes_with_what_the_memory_rests_on_and_with_nothing_e
 def test_a_healthy_model_keeps_the_budget_however_often_the_rule_looks() -> None:
     """Twenty times ninety days at 200 labels a day and the allowed error, asked after each label."""
     generator, alarms, labels = np.random.default_rng(3), 0, 18_000
-    null = null_error_share(DROP, GOLDEN)
+    null = null_hypothesis(DROP, GOLDEN)
     assert null is not None
     gap = timedelta(days=90) / labels
     for _ in range(20):
-        wrong = np.flatnonzero(generator.random(labels) < null)
+        wrong = np.flatnonzero(generator.random(labels) < null.best)
         rows = [
             Outcome(n, "", NOON, NOON + n * gap, "5" if bad else "3", "3", "audit", {"audit": n}, 0.9, 1.0)
             for n, bad in enumerate(np.isin(np.arange(labels), wrong))
