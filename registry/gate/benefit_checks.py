@@ -145,9 +145,10 @@ def _benefit_check(
     numbers = difference_numbers(rows, evidence.policy.alpha)
     test = "exact McNemar" if rows.is_plain else "Gaffke"
     p_value, needed = (worse, evidence.policy.alpha) if passed is False else (better, level)
+    asked = "harm is shown below" if passed is False else f"attempt {evidence.attempt} needs less than"
     detail = (
         f"On {rows.n} {rows.origin} rows the candidate {finding}: {format_change(rows, numbers)}, "
-        f"{test} p = {p_value:.2g}, {needed:.2g} is asked of attempt {evidence.attempt}."
+        f"{test} p = {p_value:.2g}; {asked} {needed:.2g}."
     )
     return GateCheck("benefit", passed, detail, numbers | {"p_better": better, "p_worse": worse, "level": level})
 

@@ -19,8 +19,8 @@ from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_limits, retraining_queue
 from pipelines.data import HOLDOUT_SHARE
 
-MIN_EXPECTED_GAINS: Final = 8
-"""Five gains and no loss are the least that an exact McNemar test believes at 5 %; some luck is allowed for."""
+MIN_EXPECTED_GAINS: Final = 10
+"""Six gains and no loss are the least that convinces the gate of a first attempt; some luck is allowed for."""
 LABEL_GROWTH: Final = 1.5
 MIN_ERROR_INCREASE: Final = 0.005
 

@@ -77,7 +77,7 @@ def test_the_levels_of_all_attempts_add_up_to_alpha() -> None:
     assert check_benefit(evidence(gained, recent)).passed is True
     third = check_benefit(evidence(gained, recent, attempt=3))
     assert third.passed is None
-    assert third.detail.endswith("exact McNemar p = 0.0078, 0.0034 is asked of attempt 3.")
+    assert third.detail.endswith("exact McNemar p = 0.0078; attempt 3 needs less than 0.0034.")
 
 
 def test_fifty_attempts_that_are_no_better_seldom_bring_a_promotion() -> None:
