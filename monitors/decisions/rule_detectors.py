@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
+from typing import Final
 
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
@@ -29,6 +30,8 @@ from monitors.windows.window import Baseline
 from monitors.windows.window_counts import Outcome
 
 _MAX_NULL = 0.999
+MIN_DETECTOR_LABELS: Final = 5
+"""No alarm rests on fewer labels. The proof needs no least number; people who read it want more than one or two."""
 WHOLE_STREAM = ""
 RecentOutcomes = Callable[[], Sequence[Outcome]]
 
@@ -45,6 +48,11 @@ def null_error_share(rule: Rule, baseline: Baseline) -> float | None:
         return None
     errors = baseline.accuracy_total - baseline.accuracy_correct
     return min(_MAX_NULL, clopper_pearson(errors, baseline.accuracy_total, rule.confidence)[1] + rule.threshold)
+
+
+def least_labels(rule: Rule) -> int:
+    """From how many labels on its detectors may alarm; `min_samples` is for the window's value, and for an end."""
+    return min(rule.min_samples, MIN_DETECTOR_LABELS)
 
 
 def detectors_digest(rule: Rule, baseline: Baseline, classes: Sequence[str]) -> str:
@@ -83,7 +91,7 @@ def update_detectors(
             detectors.get(name) or start_detector(null, started_at),
             map(_observation, new_rows[name]),
             rule.false_alarms.per_second,
-            rule.min_samples,
+            least_labels(rule),
             1 / len(names),
         )
         for name in names
@@ -134,7 +142,7 @@ def _apply_e_bh(rule: Rule, detectors: Mapping[str, Detector]) -> dict[str, Dete
         {
             name: detector.evidence
             for name, detector in detectors.items()
-            if detector.n >= rule.min_samples and not has_alarmed(detector)
+            if detector.n >= least_labels(rule) and not has_alarmed(detector)
         }
     )
     return {
