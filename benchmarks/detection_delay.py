@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer runs, and no more than 4 000 labels each")
     quick = parser.parse_args().quick
     runs, most, per_day = (30, 4000, 100.0) if quick else (100, 20_000, 100.0)
-    delays: dict[str, dict[str, float | None]] = {}
+    delays: dict[str, dict[NullKind, float | None]] = {}
     for golden in GOLDEN_SIZES:
         for drop in DROPS:
             kinds: tuple[NullKind, ...] = ("limit", "product", "known")
