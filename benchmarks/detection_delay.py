@@ -2,9 +2,9 @@
 
     python -m benchmarks.detection_delay [--quick]
 
-Simulates the detector of an accuracy rule (`above: 0.5 points`, one false alarm in 90 days) with independent labels, many
-runs at once, against the null of the platform (`golden_null`) and against the one before it (the golden set's upper
-confidence limit plus the threshold). `simulate` is written anew and checked to be the detector's arithmetic in
+Simulates the detector of an accuracy rule (`above: 0.5 points`, one false alarm in 90 days) with independent labels,
+many runs at once, against the null of the platform (`golden_null`) and against the one before it (the golden set's
+upper confidence limit plus the threshold). `simulate` is written anew and checked to be the detector's arithmetic in
 `benchmarks/tests/test_detection_delay.py`. The last line is JSON.
 """
 
@@ -23,7 +23,7 @@ from monitors.statistics.intervals import clopper_pearson
 
 Array = NDArray[np.float64]
 NullKind = Literal["product", "limit", "known"]
-"""By golden evidence; by the golden set's confidence limit; and for comparison by the golden share itself, as if known."""
+"""By golden evidence; by the golden set's confidence limit; to compare with, by the golden share as if known."""
 
 USUAL: Final = 0.01
 THRESHOLD: Final = 0.005
@@ -135,7 +135,7 @@ def false_alarms(
 ) -> tuple[float, float]:
     """False alarms in 90 days, averaged over golden sets, with its standard error; the budget is 1.
 
-    Each run draws a golden set of a model that errs at its usual share, and then labels of one that errs by `rise` more.
+    Each run draws a golden set of a model that errs at its usual share, then labels of one that errs by `rise` more.
     `versions`: the golden set is the best of so many, as if the best of equal candidates had been promoted.
     """
     errors = np.random.default_rng(seed).binomial(golden, usual, (runs, versions)).min(axis=1)
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer runs, and no more than 4 000 labels each")
     quick = parser.parse_args().quick
     runs, most, per_day = (30, 4000, 100.0) if quick else (100, 20_000, 100.0)
-    delays: dict[str, dict[str, float | None]] = {}
+    delays: dict[str, dict[NullKind, float | None]] = {}
     for golden in GOLDEN_SIZES:
         for drop in DROPS:
             kinds: tuple[NullKind, ...] = ("limit", "product", "known")

@@ -168,7 +168,7 @@ def test_classes_that_have_alarmed_do_not_let_a_healthy_one_alarm_with_less() ->
 
 def test_healthy_classes_keep_their_part_of_the_budget_beside_broken_ones() -> None:
     """Five of ten classes have alarmed, five are as bad as the rule allows: theirs is half of the budget."""
-    generator, false_alarms, runs, per_day = np.random.default_rng(4), 0, 16, 10
+    generator, false_alarms, runs, per_day = np.random.default_rng(4), 0, 10, 10
     fired = {
         name: LabelDetector(simple_null(0.1), NOON, {"audit": start_detector(0.1, NOON)}, alarmed_at=NOON)
         for name in "56789"
