@@ -15,7 +15,7 @@ from mlplatform.context import AppContext, create_context, load_environment
 from mlplatform.errors import PlatformError, StoreUnavailableError
 from mlplatform.host.file_permissions import accessible_to_others
 from mlplatform.network.proxies import proxy_variable
-from mlplatform.operations.detection_diagnostics import check_budgets
+from mlplatform.operations.detection_diagnostics import check_budgets, check_detection
 from mlplatform.operations.label_status import label_status, last_evaluated_retraining, status_sentences
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import clock_faults
@@ -324,6 +324,7 @@ CHECKS: dict[str, Callable[[AppContext], Iterator[tuple[str, str]]]] = {
     "model": _model,
     "processes": _processes,
     "labels": _labels,
+    "detection": check_detection,
     "doors": _api_access,
     "audit": _audit,
 }
