@@ -6,8 +6,9 @@
         def check_limits(self, payload: dict[str, Any]) -> None:
             check_block_kit(payload["body"])
 
-`written` is the channel as in alerts.yaml, its address a port of loopback where nobody listens, its secrets holding
-`SECRETPART`.
+`written` is the channel as in alerts.yaml, its address one that takes nothing (a port of loopback where nobody listens,
+a path in no folder), its secrets holding `SECRETPART`. A receiver that is there and takes the notice needs a test of
+its own.
 """
 
 import unicodedata

@@ -20,6 +20,7 @@ from mlplatform.cli import app
 from mlplatform.operations.scaffold import render_env_example, rules_template, template_variables, write_scaffold
 from mlplatform.settings import Settings
 from monitors.rules.alerts_config import json_schema
+from monitors.rules.metric_catalog import METRICS
 from tests.support.command_line import commands
 
 ROOT = Path(__file__).parents[3]
@@ -151,6 +152,18 @@ def test_every_metric_of_a_rule_is_explained() -> None:
     assert [name for name, _ in rows] == next(choice["examples"] for choice in choices if "examples" in choice)
 
 
+def test_every_metric_of_a_rule_is_explained_beyond_its_line() -> None:
+    words = text_of("docs/explanation/deciding.md") + text_of("docs/explanation/rules.md")
+    assert [metric for metric in METRICS if f"`{metric}`" not in words] == []
+
+
+def test_every_key_of_alerts_yaml_says_what_it_means() -> None:
+    page = text_of("docs/reference/alerts-file.md").split("\n## Metrics a rule may watch")[0]
+    rows = re.findall(r"^\| `(\w+)` .*\| ([^|]*) \|$", page, re.MULTILINE)
+    assert len(rows) > 60
+    assert [key for key, words in rows if not words.strip()] == []
+
+
 def make_targets(page: str) -> set[str]:
     return set(re.findall(r"(?:^|`)make ([a-z-]+)", text_of(page), flags=re.MULTILINE))
 
@@ -197,7 +210,7 @@ def test_every_source_file_a_guide_names_exists() -> None:
     rooms = r"(?:platform/mlplatform|pipelines|monitors|registry|tests|benchmarks|docs)/[\w/.-]*"
     missing = {
         f"{page}: {path}"
-        for page in PAGES
+        for page in (*PAGES, "ARCHITECTURE.md")
         if not page.startswith("docs/decisions/")  # they say what was true on their day
         for path in re.findall(rf"`({rooms})`", text_of(page))
         if not re.search(r"[A-Z]{2}", path) and not (ROOT / path).exists()

@@ -33,6 +33,7 @@ LIKELY: tuple[Mapping[str, object], ...] = (
 
 def installed() -> list[str]:
     """Every metric class that Evidently exports."""
+    importlib.import_module("monitors.windows.evidently_adapter")  # imports Evidently with its warnings silenced
     evidently, base = (
         importlib.import_module("evidently.metrics"),
         importlib.import_module("evidently.core.metric_types"),
