@@ -10,6 +10,7 @@ from mlplatform.monitoring.rule_inputs import load_baseline, load_counts
 from mlplatform.promotion import promotion_history
 from monitors.decisions.detection_power import DetectionPower, detection_power
 from monitors.rules.alerts_config import Rule
+from monitors.windows.window_counts import SourceWindow
 
 RATE_PERIOD: Final = timedelta(days=14)
 """How far back labels are counted for the present rate, as far as the champion has served."""
@@ -40,7 +41,8 @@ def labels_per_day(
 ) -> float:
     """How many labels a day the rule may estimate by, of answers of the last 14 days or since the champion serves."""
     period = min(RATE_PERIOD, max(_MIN_PERIOD, now - champion.at))
-    counts = load_counts(connection, context.pipeline.classes, _over(rule, period), champion, now)
+    windows = dict.fromkeys(rule.sources, SourceWindow(now - period, now))
+    counts = load_counts(connection, context.pipeline.classes, _over(rule, period), champion, now, windows)
     return sum(cell.n for cell in counts.labels_from(rule.sources)) / (period / timedelta(days=1))
 
 
