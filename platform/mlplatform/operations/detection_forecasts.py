@@ -41,7 +41,7 @@ def labels_per_day(
 ) -> float:
     """How many labels a day the rule may estimate by, of answers of the last 14 days or since the champion serves."""
     period = min(RATE_PERIOD, max(_MIN_PERIOD, now - champion.at))
-    windows = dict.fromkeys(rule.sources, SourceWindow(now - period, now))
+    windows = {str(source): SourceWindow(now - period, now) for source in rule.sources}
     counts = load_counts(connection, context.pipeline.classes, _over(rule, period), champion, now, windows)
     return sum(cell.n for cell in counts.labels_from(rule.sources)) / (period / timedelta(days=1))
 
