@@ -68,6 +68,7 @@ class Audit(StrictModel):
     per_day: WholeNumber = Field(default=0, ge=0)
     uniform: float = Field(default=0.5, gt=0, le=1)
     boost: float = Field(default=3.0, ge=1, le=100)
+    disagreements: float = Field(default=0.5, ge=0, le=0.9)
 
 
 class AlertsConfig(StrictModel):

@@ -16,7 +16,7 @@ from mlplatform.feedback import outcomes
 from mlplatform.ids import uuid7
 from mlplatform.promotion import promotion_history, quarantines, rollouts
 from mlplatform.promotion.rollouts import Rollout, RolloutRole, RolloutState
-from monitors.statistics.paired_test import PairedTest
+from monitors.decisions.version_comparison import VersionComparison
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def begin_rollout(
             actor=actor,
             reason=reason,
             cursor=outcomes.last_sequence(connection, name),
-            duel=PairedTest().to_json(),
+            duel=VersionComparison().to_json(),
         )
         rollouts.start(connection, rollout)
         details = {"share": rollout.share, "beside": rollout.beside, "reason": reason}
