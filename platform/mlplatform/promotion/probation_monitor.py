@@ -159,7 +159,7 @@ class ProbationMonitor:
                 until=probation.until,
                 level=probation.label_level,
                 margin=self.rules.probation.early_margin,
-                mature=version_comparisons.label_maturity(connection, name, before, probation.at),
+                mature=version_comparisons.label_maturity(connection, self.rules, before, probation.at),
             )
             comparison, is_settled = version_comparisons.load_comparison(
                 connection, trial_id, probation.version, terms, self.rules.probation.block, now

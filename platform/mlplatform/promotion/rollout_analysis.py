@@ -23,7 +23,7 @@ from mlplatform.store import leases
 from mlplatform.store.database import Database
 from monitors.decisions.latency_regression import find_latency_regression, latency_limits
 from monitors.decisions.version_comparison import ComparisonTerms, VersionComparison
-from monitors.rules.probation_policy import Probation as ProbationPolicy
+from monitors.rules.alerts_config import AlertsConfig
 
 ACTOR: Final = "watcher/trial"
 SIGNIFICANCE_LEVEL: Final = 0.01
@@ -41,10 +41,9 @@ MAX_EVALUATIONS: Final = 10_000
 class RolloutAnalysis:
     """Watches the rollout of one model's challenger."""
 
-    model: str
+    rules: AlertsConfig
     clock: Clock
     database: Database
-    policy: ProbationPolicy
     _last_look: tuple[object, ...] = ()
     _drawn_until: datetime | None = None
 
@@ -52,12 +51,12 @@ class RolloutAnalysis:
         """Look once; returns the rollout as it was read, None where nothing is tried."""
         # 1. Read the rollout, the answers on which the versions differ, and a canary's latencies.
         with self.database.read() as connection:
-            rollout = rollouts.running_rollout(connection, self.model)
+            rollout = rollouts.running_rollout(connection, self.rules.model)
             if rollout is None:
                 return None
             now = self.clock()
-            champion = promotion_history.latest_promotion(connection, self.model)
-            is_quarantined = rollout.version in quarantines.quarantined_versions(connection, self.model)
+            champion = promotion_history.latest_promotion(connection, self.rules.model)
+            is_quarantined = rollout.version in quarantines.quarantined_versions(connection, self.rules.model)
             comparison, cursor = self._compare_labels(connection, rollout, now)
             differing = shadow_predictions.differing_since(connection, rollout.id, self._draw_since(now))
             latency_problem = self._latency_problem(connection, rollout) if rollout.role == "canary" else None
@@ -86,7 +85,7 @@ class RolloutAnalysis:
 
     def _compare_labels(self, connection: Connection, rollout: Rollout, now: datetime) -> tuple[VersionComparison, int]:
         """How the labels stand, and the newest label's number; nothing is computed again without need."""
-        cursor = outcomes.last_sequence(connection, self.model)
+        cursor = outcomes.last_sequence(connection, self.rules.model)
         compared, _ = shadow_predictions.count_compared(connection, rollout.id, now)
         look = (rollout.id, cursor, compared, (now - rollout.at) // COMPARISON_PERIOD)
         if look == self._last_look:
@@ -95,11 +94,11 @@ class RolloutAnalysis:
             started_at=rollout.at,
             until=None,
             level=SIGNIFICANCE_LEVEL,
-            margin=self.policy.early_margin,
-            mature=version_comparisons.label_maturity(connection, self.model, rollout.beside, rollout.at),
+            margin=self.rules.probation.early_margin,
+            mature=version_comparisons.label_maturity(connection, self.rules, rollout.beside, rollout.at),
         )
         comparison, _ = version_comparisons.load_comparison(
-            connection, rollout.id, rollout.version, terms, self.policy.block, now
+            connection, rollout.id, rollout.version, terms, self.rules.probation.block, now
         )
         self._last_look = look
         return comparison, cursor
@@ -123,7 +122,7 @@ class RolloutAnalysis:
 
 def rollout_analysis(context: AppContext) -> RolloutAnalysis:
     """The analysis of the rollouts of the model that alerts.yaml watches."""
-    return RolloutAnalysis(context.rules.model, context.clock, context.database, context.rules.probation)
+    return RolloutAnalysis(context.rules, context.clock, context.database)
 
 
 def describe_rollout(connection: Connection, rollout: Rollout) -> str:

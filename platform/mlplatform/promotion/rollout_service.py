@@ -63,6 +63,15 @@ def begin_rollout(
     return rollout
 
 
+def replace_shadow(context: AppContext, version: int, actor: str, reason: str) -> Rollout:
+    """Try a version in the shadow, in place of that of an earlier retraining; raises as `begin_rollout`."""
+    with context.database.write() as connection:
+        running = rollouts.running_rollout(connection, context.pipeline.name)
+        if running is not None and running.role == "shadow" and running.actor.startswith("retraining/"):
+            end_rollout(connection, running, "stopped", actor, f"version {version} is newer", context.clock())
+    return begin_rollout(context, version, "shadow", 0.0, actor, reason)
+
+
 def stop_rollout(context: AppContext, version: int, role: RolloutRole, actor: str, reason: str) -> Rollout:
     """End a version's running rollout; raises NotFoundError where there is none of that role."""
     with context.database.write() as connection:

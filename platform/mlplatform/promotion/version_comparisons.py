@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping, func, select
 
+from mlplatform.feedback.outcomes import label_lags_before
 from mlplatform.predictions import sampling_plans, shadow_predictions
 from mlplatform.store.tables.feedback import feedback, outcomes
 from mlplatform.store.tables.predictions import predictions, review_samples, shadow_prediction_rows
@@ -21,14 +22,13 @@ from monitors.decisions.version_comparison import (
     compare_versions,
     is_settled,
 )
+from monitors.rules.alerts_config import AlertsConfig
 from monitors.rules.block_unit import BlockUnit
+from monitors.statistics.label_maturity import derived_maturity
 from monitors.statistics.review_sampling import DISAGREEMENT_STRATUM, SamplingPlan, stratum_of
 
 DEFAULT_MATURITY: Final = timedelta(days=7)
 """How old an answer is when its delayed label has come, while too few labels tell how late they come."""
-MIN_LAGS: Final = 20
-MAX_LAGS: Final = 4_000
-MATURE_QUANTILE: Final = 0.95
 
 
 def probation_trial_id(promotion_seq: int) -> str:
@@ -105,24 +105,15 @@ class InclusionChances:
         return plan.inclusion(DISAGREEMENT_STRATUM if plan.differing else stratum, chance)
 
 
-def label_maturity(connection: Connection, model_name: str, version: int, before: datetime) -> timedelta:
-    """How old a version's answers were when 95 % of the delayed labels of its right ones had come by a moment."""
-    query = (
-        select(outcomes.c.at, outcomes.c.known_at)
-        .where(
-            outcomes.c.model_name == model_name,
-            outcomes.c.model_version == version,
-            outcomes.c.source == "delayed",
-            outcomes.c.label == outcomes.c.truth,
-            outcomes.c.known_at < before,
-        )
-        .order_by(outcomes.c.at.desc())
-        .limit(MAX_LAGS)
+def label_maturity(connection: Connection, rules: AlertsConfig, version: int, before: datetime) -> timedelta:
+    """How old answers must be for their delayed labels to count: as a rule says, else by how late a version's came."""
+    said = next(
+        (rule.mature for rule in rules.rules if rule.metric == "accuracy_drop" and rule.mature is not None), None
     )
-    lags: list[timedelta] = sorted(row.known_at - row.at for row in connection.execute(query))
-    if len(lags) < MIN_LAGS:
-        return DEFAULT_MATURITY
-    return max(timedelta(0), lags[min(len(lags) - 1, int(MATURE_QUANTILE * len(lags)))])
+    if said is not None:
+        return said
+    lags = label_lags_before(connection, rules.model, [version], before)
+    return derived_maturity(lags, before) or DEFAULT_MATURITY
 
 
 def _received_at(connection: Connection, trial_id: str) -> dict[str, dict[str, datetime]]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 KEYS = {"probations": "promotion_seq", "rollouts": "id"}
 
 
