@@ -58,6 +58,7 @@ class Retraining(StrictModel):
     min_feedback: WholeNumber = Field(default=50, ge=0)
     breaker: WholeNumber = Field(default=3, ge=0, le=100)
     dry_run: bool = False
+    shadow_inconclusive: bool = False
     group_by: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,31}$")
     quotas: Quotas = Quotas()
 
@@ -68,6 +69,7 @@ class Audit(StrictModel):
     per_day: WholeNumber = Field(default=0, ge=0)
     uniform: float = Field(default=0.5, gt=0, le=1)
     boost: float = Field(default=3.0, ge=1, le=100)
+    disagreements: float = Field(default=0.5, ge=0, le=0.9)
 
 
 class AlertsConfig(StrictModel):

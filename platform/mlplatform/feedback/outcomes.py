@@ -51,15 +51,6 @@ def latest_label_time(
     return max(latest)[1] if latest else None
 
 
-def cursor_before(connection: Connection, model_name: str, version: int, moment: datetime) -> int:
-    """A sequence number up to which no label lies on a prediction that a version made since a moment."""
-    of_version = (outcomes.c.model_name == model_name) & (outcomes.c.model_version == version)
-    first: int | None = connection.scalar(select(func.min(outcomes.c.seq)).where(of_version, outcomes.c.at >= moment))
-    if first is not None:
-        return first - 1
-    return connection.scalar(select(func.max(outcomes.c.seq)).where(of_version)) or 0
-
-
 def last_sequence(connection: Connection, model_name: str) -> int:
     """The newest sequence number of a model's labels, of whichever version; 0 before the first."""
     query = select(sequence_counters.c.value).where(sequence_counters.c.name == counter_name(model_name))

@@ -83,22 +83,6 @@ def test_versions_are_read_apart(database: Database) -> None:
     assert [row.prediction_id for row in read(database, version=2)] == [second]
 
 
-def test_a_reader_of_later_answers_begins_before_their_first_label(database: Database) -> None:
-    early = recorded(database, *(prediction(seed=seed) for seed in range(2)))
-    [later] = recorded(database, prediction(START + MINUTE))
-
-    def cursor() -> int:
-        with database.read() as connection:
-            return outcomes.cursor_before(connection, "digits", 1, START + MINUTE)
-
-    assert cursor() == 0
-    told(database, early[0], "5")
-    assert cursor() == 1, "all that is known lies on earlier answers"
-    told(database, later, "5", minutes=2)
-    told(database, early[1], "5", minutes=3)
-    assert [row.prediction_id for row in read(database, cursor())] == [later, early[1]]
-
-
 def test_the_same_label_again_and_a_late_one_change_nothing(database: Database) -> None:
     [key] = recorded(database, prediction())
     told(database, key, "5", minutes=5)
