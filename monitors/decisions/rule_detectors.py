@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Final
 from itertools import accumulate
 
 from monitors.decisions.label_detector import LabelDetector, SourceBlock, observe_blocks, update_label_detector
@@ -30,6 +31,8 @@ from monitors.statistics.golden_evidence import golden_null
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import Outcome
 
+MIN_DETECTOR_LABELS: Final = 5
+"""No alarm rests on fewer labels. The proof needs no least number; people who read it want more than one or two."""
 WHOLE_STREAM = ""
 READING_SCHEME = "sources and blocks"
 """Part of the digest, as the betting scheme is: how labels become observations."""
@@ -48,6 +51,11 @@ def null_hypothesis(rule: Rule, baseline: Baseline) -> CompositeNull | None:
         return None
     errors = baseline.accuracy_total - baseline.accuracy_correct
     return golden_null(errors, baseline.accuracy_total, rule.threshold)
+
+
+def least_labels(rule: Rule) -> int:
+    """From how many labels on its detectors may alarm; `min_samples` is for the window's value, and for an end."""
+    return min(rule.min_samples, MIN_DETECTOR_LABELS)
 
 
 def detectors_digest(rule: Rule, baseline: Baseline, classes: Sequence[str]) -> str:
@@ -88,7 +96,7 @@ def update_detectors(
             detectors.get(name) or LabelDetector(null, started_at),
             blocks[name],
             rule.false_alarms.per_second,
-            rule.min_samples,
+            least_labels(rule),
             1 / len(names),
         )
         for name in names
@@ -182,7 +190,7 @@ def _apply_e_bh(rule: Rule, detectors: Mapping[str, LabelDetector]) -> dict[str,
         {
             name: detector.evidence
             for name, detector in detectors.items()
-            if detector.n >= rule.min_samples and not has_alarmed(detector)
+            if detector.n >= least_labels(rule) and not has_alarmed(detector)
         }
     )
     return {

@@ -120,13 +120,15 @@ def test_the_labels_still_needed_are_about_right() -> None:
     assert 0.5 < float(np.median(ratios)) < 2
 
 
-def test_fewer_labels_than_the_rule_asks_for_raise_no_alarm() -> None:
-    held = watched(DROP, stream([True] * 19))
-    [found] = decide(DROP, tally(labelled(0, 19, "3")), GOLDEN, held)
+def test_fewer_than_five_labels_raise_no_alarm_and_a_proof_waits_for_no_more() -> None:
+    held = watched(DROP, stream([True] * 4))
+    [found] = decide(DROP, tally(labelled(0, 4, "3")), GOLDEN, held)
     assert found.state == "insufficient"
-    held = read(DROP, held, stream([False], first=20))
-    [found] = decide(DROP, tally(labelled(1, 19, "3")), GOLDEN, held)
+    held = read(DROP, held, stream([True], first=5))
+    [found] = decide(DROP, tally(labelled(0, 5, "3")), GOLDEN, held)
     assert found.state == "breach"
+    [found] = decide(DROP, tally(labelled(19, 0, "3")), GOLDEN, held)
+    assert found.state == "breach", "an end waits for as many labels as the rule asks for"
 
 
 def test_each_class_has_its_own_stream_and_only_the_failing_one_is_blamed() -> None:
@@ -147,7 +149,7 @@ def test_two_classes_whose_evidence_is_each_half_an_alarm_prove_it_together() ->
 
     alone = read(CLASSES, {"3": half(0.6), "6": half(0.4)}, [])
     assert [each.alarmed_at for each in alone.values()] == [None] * 10
-    both = read(CLASSES, {"3": half(0.6), "6": half(0.5), "7": half(0.9, n=9)}, [])
+    both = read(CLASSES, {"3": half(0.6), "6": half(0.5), "7": half(0.9, n=4)}, [])
     assert {name for name, each in both.items() if each.alarmed_at is not None} == {"3", "6"}
 
 
@@ -189,7 +191,7 @@ def test_healthy_classes_keep_their_part_of_the_budget_beside_broken_ones() -> N
 
 def test_corrections_move_no_detector() -> None:
     assert watched(DROP, stream([True] * 30, source="correction"))[WHOLE_STREAM].n == 0
-    assert watched(DROP, stream([True] * 30, before=("correction",)))[WHOLE_STREAM].n == 20
+    assert watched(DROP, stream([True] * 30, before=("correction",)))[WHOLE_STREAM].n == 5
 
 
 def test_reading_in_parts_is_reading_at_once() -> None:
