@@ -5,6 +5,7 @@ A row has a sequence number per model. `outcome_updates` writes the rows.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -120,11 +121,35 @@ def label_lags_before(
     return lags
 
 
-def count_errors_since(
+@dataclass(frozen=True)
+class ErrorEstimate:
+    """How many labels say how good a version has been since a moment, and the share that they find wrong."""
+
+    labels: int
+    error_share: float
+
+
+def estimate_errors_since(
     connection: Connection, model_name: str, version: int, since: datetime, known_by: datetime | None = None
-) -> tuple[int, int]:
-    """Labelled predictions made since a moment that a gate may judge by, and how many of them are wrong."""
-    query = select(func.count(), func.count().filter(outcomes.c.label != outcomes.c.truth)).where(
+) -> ErrorEstimate:
+    """What labels on predictions made since a moment say, without those of answers that were passed over for review.
+
+    Labels of reviews weigh one over the chance of their answer to be drawn (Hájek's estimate), labels that arrive by
+    themselves weigh alike, also on an answer that was reviewed as well; the two estimates are put together by how many
+    labels made them. Counted as they lie, drawn labels would say that more is wrong than is: doubtful answers are drawn
+    more often.
+    """
+    arrived = outcomes.c.seen.contains("delayed:")
+    reviewed = (outcomes.c.source == "audit") & (outcomes.c.weight > 0)
+    is_wrong = outcomes.c.label != outcomes.c.truth
+    query = select(
+        func.count().filter(reviewed | arrived).label("labels"),
+        func.count().filter(arrived).label("arrived"),
+        func.count().filter(arrived & is_wrong).label("arrived_wrong"),
+        func.count().filter(reviewed).label("reviewed"),
+        func.sum(outcomes.c.weight).filter(reviewed).label("weight"),
+        func.sum(outcomes.c.weight).filter(reviewed & is_wrong).label("weight_wrong"),
+    ).where(
         outcomes.c.model_name == model_name,
         outcomes.c.model_version == version,
         outcomes.c.at >= since,
@@ -132,7 +157,10 @@ def count_errors_since(
         outcomes.c.known_at <= known_by if known_by is not None else outcomes.c.known_at.is_not(None),
     )
     row = connection.execute(query).one()
-    return int(row[0]), int(row[1])
+    if not row.labels:
+        return ErrorEstimate(0, 0.0)
+    wrong = row.arrived_wrong + (row.reviewed * (row.weight_wrong or 0.0) / row.weight if row.reviewed else 0.0)
+    return ErrorEstimate(row.labels, wrong / (row.arrived + row.reviewed))
 
 
 def count_labelled(connection: Connection, model_name: str) -> int:
