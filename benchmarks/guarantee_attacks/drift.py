@@ -40,7 +40,7 @@ class Played:
 
 def run_attacks(quick: bool) -> Iterator[Attack]:
     """All of them."""
-    runs, every = (2, 6) if quick else (10, 1)
+    runs, every = (2, 6) if quick else (5, 3)
     yield from _season_attacks(runs, every)
     yield from _many_classes(runs, every)
     yield from _class_volume_attacks(runs, max(every, 2))

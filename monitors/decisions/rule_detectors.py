@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Final
 from itertools import accumulate
+from typing import Final
 
 from monitors.decisions.label_detector import LabelDetector, SourceBlock, observe_blocks, update_label_detector
 from monitors.decisions.label_reading import Reading
