@@ -40,9 +40,10 @@ class Played:
 
 def run_attacks(quick: bool) -> Iterator[Attack]:
     """All of them."""
-    runs, every = (2, 6) if quick else (10, 1)
+    runs, every = (2, 6) if quick else (5, 3)
     yield from _season_attacks(runs, every)
     yield from _many_classes(runs, every)
+    yield from _class_volume_attacks(runs, max(every, 2))
     yield from _cluster_attacks(6 if quick else 40)
 
 
@@ -169,6 +170,31 @@ def _many_classes(runs: int, every: int) -> Iterator[Attack]:
         rule = mix_rule(every=step)
         counts = [DAYS / days * play(rule, lambda _: base, steady, MONDAY, days, n).opened for n in range(runs)]  # noqa: B023
         yield rate_attack(f"quiet-mix-of-{classes}-classes", "5", 1.0, counts)
+
+
+def _class_volume_attacks(runs: int, every: int) -> Iterator[Attack]:
+    """Sixty-two classes, 50 answers of each a day: healthy through weekends, and one that is no longer named."""
+    base = even_mix(62)
+    rule = mix_rule("class_volume", every, above=None, below="40 %", clear="60 %", min_samples=200)
+    died = MONDAY + timedelta(days=20)
+
+    def steady(_: datetime) -> float:
+        return 3_100 / DAY_HOURS
+
+    def weekends(at: datetime) -> NDArray[np.float64]:
+        return moved(base, 0.35) if at.weekday() >= 5 else base
+
+    def death(at: datetime) -> NDArray[np.float64]:
+        mix = base.copy()
+        mix[0] *= at < died
+        alive: NDArray[np.float64] = mix / mix.sum()
+        return alive
+
+    counts = [play(rule, weekends, steady, MONDAY, DAYS, seed).opened for seed in range(runs)]
+    yield rate_attack("class-volume-through-weekends", "6", 1.0, counts)
+    late = DAY_HOURS * 21 + every
+    missed = [(play(rule, death, steady, MONDAY, 23, seed).first or 10**9) > late for seed in range(4 * runs)]
+    yield share_attack("dead-class-named-no-more-not-seen-in-a-day", "6", 0.1, sum(missed), len(missed))
 
 
 def _cluster_attacks(looks: int) -> Iterator[Attack]:

@@ -10,8 +10,8 @@ A label drawn with chance pi stands for 1/pi predictions. The limits of a weight
 Learned-Miller and Thomas 2020) for the mean of `weight * (wrong - share)`: quantiles of the weighted mean under random
 exponential masses on the labels, where one label more, of the heaviest weight, is supposed to be right (lower limit) or
 wrong (upper limit). For labels that are right or wrong and weigh alike they are Clopper and Pearson's, which are
-proved. For other weights, and for means of values between 0 and 1 (`bounded_mean`, which the null of `expected_drop` rests on),
-that they hold is a conjecture that held in every distribution tried (see the tests). Bets on the same mean
+proved. For other weights, and for means of values between 0 and 1 (`bounded_mean`, which the null of `expected_drop`
+rests on), that they hold is a conjecture that held in every distribution tried (see the tests). Bets on the same mean
 (Waudby-Smith and Ramdas 2024) are proved and 20 to 60 % wider.
 """
 

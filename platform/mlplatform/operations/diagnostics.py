@@ -16,6 +16,7 @@ from mlplatform.errors import PlatformError, StoreUnavailableError
 from mlplatform.host.file_permissions import accessible_to_others
 from mlplatform.monitoring.sampling_plan import recent_reviews
 from mlplatform.network.proxies import proxy_variable
+from mlplatform.operations.class_label_diagnostics import check_class_labels
 from mlplatform.operations.detection_diagnostics import check_budgets, check_detection
 from mlplatform.operations.label_status import label_status, last_evaluated_retraining, status_sentences
 from mlplatform.operations.operator_actions import describe_keys
@@ -327,6 +328,7 @@ CHECKS: dict[str, Callable[[AppContext], Iterator[tuple[str, str]]]] = {
     "mlflow": _mlflow,
     "rules": _rules,
     "budgets": check_budgets,
+    "classes": check_class_labels,
     "model": _model,
     "processes": _processes,
     "labels": _labels,
