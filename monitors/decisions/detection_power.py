@@ -13,7 +13,7 @@ from monitors.decisions.rule_detectors import null_hypothesis
 from monitors.rules.alerts_config import Rule
 from monitors.rules.quantities import count_text
 from monitors.statistics.detection_simulation import StreamSettings, days_until_alarm
-from monitors.statistics.e_detector import EARNED_LIMIT
+from monitors.statistics.e_detector import EARNED_LIMIT, CompositeNull
 from monitors.windows.window import Baseline
 
 if TYPE_CHECKING:
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 SOON, LATER = 14, 30
 """Within how many days a rise is to be found."""
 FOUND_SHARE: Final = 0.9
-MAX_LABELS_PER_DAY: Final = 2_000.0
+MAX_LABELS_PER_DAY: Final = 1_000.0
 """At a higher rate the forecast is that of this one."""
 MORE: Final = 10
 _WORTH_SAYING: Final = 0.95
 """What is no smaller than this part of what is found already helps too little to say."""
 _GOLDEN_STEPS: Final = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000)
+_SMALLEST_GOAL, _MANY_PARTS = 1e-3, 8
 _HEALTHY_DAYS: Final = 14.0
 _RUNS, _RISES, _SMALLEST_RISE, _SEED = 100, 16, 0.002, 12
 
@@ -143,7 +144,15 @@ def _settings(rule: Rule, baseline: Baseline, labels_per_day: float, parts: int)
     if null is None or rule.false_alarms is None:
         return None
     rate = min(_rounded(labels_per_day), MAX_LABELS_PER_DAY)
-    return StreamSettings(null.bounds, null.goals, rate, rule.false_alarms.per_second, rule.min_samples, 1 / parts)
+    bounds, goals = _fewer_parts(null)
+    return StreamSettings(bounds, goals, rate, rule.false_alarms.per_second, rule.min_samples, 1 / parts)
+
+
+def _fewer_parts(null: CompositeNull) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Every second part, which its neighbours resemble, of those that time alone does not refute at once."""
+    kept = [place for place, goal in enumerate(null.goals) if goal >= _SMALLEST_GOAL]
+    thinned = kept if len(kept) < _MANY_PARTS else kept[::2]
+    return tuple(null.bounds[place] for place in thinned), tuple(null.goals[place] for place in thinned)
 
 
 def _usual_share(rule: Rule, baseline: Baseline) -> float:

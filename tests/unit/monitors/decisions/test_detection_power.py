@@ -27,14 +27,14 @@ def forecast(rule: Rule = DROP, golden: int = 3000, per_day: float = 100) -> Det
 
 
 def test_the_smallest_drops_found_are_those_of_a_simulation_label_by_label() -> None:
-    """2.4 points within 14 days, 1.9 within 30, below 1.0 never, with 3,000 golden rows and 100 labels a day."""
+    """2.1 points within 14 days, 1.5 within 30, below 0.9 never, with 3,000 golden rows and 100 labels a day."""
     power = forecast()
-    assert power.soon == pytest.approx(0.024, rel=0.2)
-    assert power.later == pytest.approx(0.019, rel=0.2)
+    assert power.soon == pytest.approx(0.021, rel=0.2)
+    assert power.later == pytest.approx(0.015, rel=0.2)
     assert power.even is not None
     assert power.soon is not None
     assert power.even < power.soon
-    assert power.never == pytest.approx(0.0101, abs=0.002)
+    assert power.never == pytest.approx(0.009, abs=0.002)
 
 
 def test_more_golden_rows_and_more_labels_find_smaller_drops() -> None:
