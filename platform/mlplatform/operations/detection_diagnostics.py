@@ -1,11 +1,17 @@
-"""The doctor's checks of the rules as a whole: how many false alarms they may raise together."""
+"""The doctor's checks of the rules: how many false alarms they may raise together, and which labels they wait for."""
 
 from collections.abc import Iterator
 
+from mlplatform.alerting import detector_state
 from mlplatform.context import AppContext, load_environment
+from mlplatform.promotion import promotion_history
+from monitors.decisions.finding import MAX_LATE_SHARE
+from monitors.decisions.label_reading import ReadPosition
 from monitors.errors import RulesError
-from monitors.rules.alerts_config import load_rules
+from monitors.rules.alerts_config import Rule, load_rules
+from monitors.rules.quantities import approximate_duration_text, percent_text
 from monitors.rules.shared_budgets import budget_total, budget_total_sentences
+from monitors.statistics.label_maturity import derived_maturity, uncovered_share
 
 
 def check_budgets(context: AppContext) -> Iterator[tuple[str, str]]:
@@ -18,3 +24,52 @@ def check_budgets(context: AppContext) -> Iterator[tuple[str, str]]:
     total = budget_total(rules.rules)
     for sentence in budget_total_sentences(total):
         yield "ok" if sentence.startswith("while") else "note", sentence
+
+
+def check_label_reading(context: AppContext) -> Iterator[tuple[str, str]]:
+    """From what age on answers count for each rule that reads delayed labels, and whether labels come later still."""
+    try:
+        rules = load_rules(context.settings.alerts_file, load_environment())
+    except RulesError:
+        yield "note", "not looked at: the rules cannot be read"
+        return
+    with context.database.read() as connection:
+        champion = promotion_history.latest_promotion(connection, rules.model)
+        if champion is None:
+            yield "note", "not looked at: no version has served yet"
+            return
+        states = [
+            (rule, detector_state.load_state(connection, champion.model_name, champion.to_version, rule.name))
+            for rule in rules.rules
+            if rule.uses_detector and rule.metric_spec.reads_labels and "delayed" in rule.sources
+        ]
+    positions = [
+        (rule, ReadPosition.from_json(state.cursor, state.reading))
+        for rule, state in states
+        if state is not None and state.reading
+    ]
+    if not positions:
+        yield "ok", "no rule has read delayed labels yet"
+    for rule, position in positions:
+        yield _reading_state(rule, position)
+
+
+def _reading_state(rule: Rule, position: ReadPosition) -> tuple[str, str]:
+    """What a rule knows of how late delayed labels come."""
+    lags = position.lags.get("delayed")
+    if lags is None or lags.first_at is None or position.read_at is None:
+        return "ok", f"{rule.name}: no delayed label has come yet"
+    maturity = rule.mature if rule.mature is not None else derived_maturity(lags, position.read_at)
+    if maturity is None:
+        return "note", (
+            f"{rule.name}: delayed labels are not read, because it is not known yet how late those of right answers "
+            "come; write `mature` if you know, 0s where labels come whatever they say"
+        )
+    age = approximate_duration_text(maturity.total_seconds())
+    late = uncovered_share(lags, maturity)
+    if late is not None and late > MAX_LATE_SHARE:
+        return "note", (
+            f"{rule.name}: delayed labels are read when their answers are {age} old, but {percent_text(late)} of those "
+            "of right answers come later, so errors may be known first; write a longer `mature`"
+        )
+    return "ok", f"{rule.name}: delayed labels are read when their answers are {age} old"

@@ -15,7 +15,7 @@ from mlplatform.context import AppContext, create_context, load_environment
 from mlplatform.errors import PlatformError, StoreUnavailableError
 from mlplatform.host.file_permissions import accessible_to_others
 from mlplatform.network.proxies import proxy_variable
-from mlplatform.operations.detection_diagnostics import check_budgets
+from mlplatform.operations.detection_diagnostics import check_budgets, check_label_reading
 from mlplatform.operations.label_status import label_status, last_evaluated_retraining, status_sentences
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import clock_faults
@@ -321,6 +321,7 @@ CHECKS: dict[str, Callable[[AppContext], Iterator[tuple[str, str]]]] = {
     "mlflow": _mlflow,
     "rules": _rules,
     "budgets": check_budgets,
+    "label lags": check_label_reading,
     "model": _model,
     "processes": _processes,
     "labels": _labels,
