@@ -31,7 +31,7 @@ from mlplatform.audit.verification import verify_with_checkpoint_file
 from mlplatform.auth import api_key
 from mlplatform.auth.api_keys import list_keys
 from mlplatform.context import AppContext
-from mlplatform.feedback import outcomes
+from mlplatform.feedback import outcome_counts
 from mlplatform.feedback.label_ingestion import match_pending_labels, record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.ids import uuid7
@@ -90,7 +90,7 @@ class Restored:
             start, end = self.clock() - timedelta(days=10), self.clock() + timedelta(days=1)
             return sum(
                 cell.n
-                for cell in outcomes.window_label_counts(
+                for cell in outcome_counts.window_label_counts(
                     connection, MODEL, self.before["status"]["champion"], start, end
                 )
             )

@@ -11,7 +11,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.audit.verification import verify_audit_log
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, InvalidInputError
-from mlplatform.feedback import label_records, outcomes
+from mlplatform.feedback import label_records, outcome_counts
 from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
 from mlplatform.predictions.prediction_records import PredictionWithInput, count_rows, find, load_image
@@ -106,7 +106,7 @@ def test_who_asked_is_blotted_out_of_old_labelled_answers_and_their_labels_still
         rows = connection.execute(select(judged_rows.c.prediction_id, judged_rows.c.tags))
         tags = {row.prediction_id: row.tags for row in rows}
         assert tags == {old: None, new: {"scanner": "a", "client": "client"}}
-        assert sum(cell.n for cell in outcomes.window_label_counts(connection, "digits", 1, OLD, START)) == 2
+        assert sum(cell.n for cell in outcome_counts.window_label_counts(connection, "digits", 1, OLD, START)) == 2
 
 
 def test_nothing_goes_by_default(context: AppContext) -> None:
