@@ -19,7 +19,7 @@ from mlplatform.store.database import Database, database_file
 from mlplatform.store.file_identity import StoreReplacedError, journal_path
 from registry.mlflow_server import quiet_environment
 from tests.support.diagnostics_world import look
-from tests.support.monitoring_world import RULES, lease_of, with_rules
+from tests.support.monitoring_world import RULES, answer, lease_of, with_rules
 from tests.support.platform_world import FakeClock
 
 
@@ -105,6 +105,10 @@ def test_what_a_rule_can_find_is_said_from_the_rate_of_labels(clinic: AppContext
     [(mark, sentence)] = look(clinic, "detection")
     assert mark == "note"
     assert sentence.startswith("rule accuracy-drop: with 1,000 golden rows and no labels nothing is found")
+    answer(clinic, right=60)
+    [(mark, sentence)] = look(clinic, "detection")
+    assert mark == "ok"
+    assert sentence.startswith("rule accuracy-drop: with 1,000 golden rows and 60 labels a day a drop of ")
 
 
 def test_rules_of_another_model_are_a_problem(clinic: AppContext) -> None:
