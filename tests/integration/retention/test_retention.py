@@ -168,10 +168,10 @@ def test_a_client_who_asks_is_forgotten_with_labels_and_pictures_and_it_is_said_
 
 
 def test_rows_that_still_wait_in_a_spool_are_said(context: AppContext) -> None:
-    shelf = SpoolDirectory(context.settings.spool_folder, "a:1:x", 10_000)
-    shelf.append([b"row", b"row"])
+    spool_directory = SpoolDirectory(context.settings.spool_folder, "a:1:x", 10_000)
+    spool_directory.append([b"row", b"row"])
     assert erase_client(context, "zoe", "dpo").waiting_in_spools == 2
-    shelf.close()
+    spool_directory.close()
 
 
 def test_nobody_is_everybody_and_refused(context: AppContext) -> None:
