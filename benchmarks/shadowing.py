@@ -27,7 +27,7 @@ from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Rollout
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
-from monitors.statistics.paired_test import PairedTest
+from monitors.decisions.version_comparison import VersionComparison
 from pipelines.discovery import find_pipeline
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine, set_threads
@@ -131,7 +131,7 @@ def _quantile(values: list[float], quantile: int) -> float:
 
 def _begin(database: Database) -> Rollout:
     trial = Rollout(
-        uuid7(), NAME, 2, 1, "shadow", 0.0, "running", utc_now(), "benchmark", "", 0, PairedTest().to_json()
+        uuid7(), NAME, 2, 1, "shadow", 0.0, "running", utc_now(), "benchmark", "", 0, VersionComparison().to_json()
     )
     with database.write() as connection:
         rollouts.start(connection, trial)

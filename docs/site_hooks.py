@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOT_PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+DIAGRAM = re.compile(r"^```mermaid$", flags=re.MULTILINE)
+DIAGRAM_NOTE = "*A diagram in Mermaid's language: GitHub draws it; this site fetches no script that would.*"
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -27,8 +29,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_others: object) -> str:
-    """Rewrite relative links for the site."""
-    return site_links(markdown, str(page.file.src_uri))
+    """Rewrite relative links for the site, and say of diagrams why they are text."""
+    return note_diagrams(site_links(markdown, str(page.file.src_uri)))
+
+
+def note_diagrams(markdown: str) -> str:
+    """A note above each diagram: the theme would draw it with a script from another host, and nothing is fetched."""
+    return DIAGRAM.sub(lambda fence: f"{DIAGRAM_NOTE}\n\n{fence[0]}", markdown)
 
 
 def site_links(markdown: str, page: str) -> str:

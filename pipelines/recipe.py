@@ -35,7 +35,7 @@ class Augmentation:
     noise: float = 0.0
     """Standard deviation of the grey noise, 1 being the range from black to white."""
     contrast: float = 0.0
-    """Most that the contrast falls, as a share: the light moves towards the picture's mean."""
+    """Most that the contrast falls, as a share: the light moves towards the image's mean."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

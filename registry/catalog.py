@@ -76,23 +76,23 @@ class Catalog:
         """One registration, once: where its answer was lost, the version that bears its mark is the one it made."""
         with self._connection.session() as client:
             logged = client.get_logged_model(model_uri.removeprefix("models:/"))
-            noted = {tag: logged.tags[tag] for tag in DIGEST_TAGS.values() if tag in logged.tags}
-            if SHA256_TAG not in noted:
+            digest_tags = {tag: logged.tags[tag] for tag in DIGEST_TAGS.values() if tag in logged.tags}
+            if SHA256_TAG not in digest_tags:
                 raise RegistryError(f"{model_uri} has no {SHA256_TAG} tag: log the model with Run.log_model")
             self._ensure_model(client, name)
-            for known in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
-                if known.tags.get(REGISTRATION_TAG) == tags[REGISTRATION_TAG]:
-                    return int(known.version)
-            made = client.create_model_version(
+            for version in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
+                if version.tags.get(REGISTRATION_TAG) == tags[REGISTRATION_TAG]:
+                    return int(version.version)
+            new_version = client.create_model_version(
                 name,
                 source=logged.artifact_location,
                 run_id=run_id,
-                tags={**tags, **noted},
+                tags={**tags, **digest_tags},
                 description=_truncate_description(description),
                 await_creation_for=READY_SECONDS,
                 model_id=logged.model_id,
             )
-        return int(made.version)
+        return int(new_version.version)
 
     @retry_while_unavailable
     def version(self, name: str, version: int) -> RegisteredVersion:
@@ -177,7 +177,7 @@ class Catalog:
         if _is_intact(folder, record):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
-        self._pending_removals = [each for each in self._pending_removals if not _remove_folder(each)]
+        self._pending_removals = [stale for stale in self._pending_removals if not _remove_folder(stale)]
         temporary = Path(tempfile.mkdtemp(prefix=f".{version}-", dir=folder.parent))
         try:
             _replace_folder(self._fetch(record, temporary), folder, temporary / "old", record)
@@ -196,14 +196,14 @@ class Catalog:
         if not (folder / MODEL_FILE).is_file():
             raise CorruptModelError(f"{_version_title(record)} has no {MODEL_FILE}: register it again from a new run")
         for name, tag in DIGEST_TAGS.items():
-            noted = record.tags.get(tag)
-            if name == ONNX_FILE and noted is None:
+            expected = record.tags.get(tag)
+            if name == ONNX_FILE and expected is None:
                 (folder / name).unlink(missing_ok=True)
                 continue
-            found = model_digest(folder, name) if (folder / name).is_file() else "nothing"
-            if found != noted:
+            digest = model_digest(folder, name) if (folder / name).is_file() else "nothing"
+            if digest != expected:
                 raise CorruptModelError(
-                    f"{_version_title(record)} should have sha256 {noted}, its file {name} has {found}: "
+                    f"{_version_title(record)} should have sha256 {expected}, its file {name} has {digest}: "
                     "do not serve it, roll back to another version"
                 )
         return folder
@@ -227,8 +227,8 @@ class Catalog:
                 raise
 
     def _unknown_version(self, name: str, version: int) -> UnknownVersionError:
-        known = ", ".join(str(item.version) for item in self.versions(name)) or "none"
-        return UnknownVersionError(f"Model {name!r} has no version {version}; registered: {known}")
+        registered = ", ".join(str(item.version) for item in self.versions(name)) or "none"
+        return UnknownVersionError(f"Model {name!r} has no version {version}; registered: {registered}")
 
 
 def _version_record(version: "ModelVersion") -> RegisteredVersion:

@@ -85,13 +85,15 @@ class CalibrationFit:
         try:
             raw = json.loads(text)
             golden = {int(step): int(n) for step, n in raw["golden"].items()}
-            read = cls(float(raw["offset"]), float(raw["slope"]), int(raw["rows"]), golden)
+            fit = cls(float(raw["offset"]), float(raw["slope"]), int(raw["rows"]), golden)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise GateError(f"{text[:60]!r} is no calibration ({error!r}): give the text of Doubt.to_json") from error
-        strange = [step for step, n in golden.items() if not 0 <= step < EVEN_BINS + _FINE_BINS or n < 0]
-        if strange or not (math.isfinite(read.offset) and math.isfinite(read.slope)):
-            raise GateError(f"{text[:60]!r} is no calibration: its steps {strange} or numbers cannot be")
-        return read
+            raise GateError(
+                f"{text[:60]!r} is no calibration ({error!r}): give the text of CalibrationFit.to_json"
+            ) from error
+        invalid_steps = [step for step, n in golden.items() if not 0 <= step < EVEN_BINS + _FINE_BINS or n < 0]
+        if invalid_steps or not (math.isfinite(fit.offset) and math.isfinite(fit.slope)):
+            raise GateError(f"{text[:60]!r} is no calibration: its steps {invalid_steps} or numbers cannot be")
+        return fit
 
 
 def fit_calibration(
@@ -107,24 +109,24 @@ def fit_calibration(
         raise GateError(f"{len(confidence)} confidences of {len(correct)} answers cannot be learnt from: give one each")
     sure = np.clip(confidence.astype(np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
     rows = np.column_stack([np.ones(len(sure)), np.log(sure / (1 - sure))])
-    target, word = correct.astype(np.float64), np.array([0.0, 1.0])
-    held = word.copy()
+    target, identity = correct.astype(np.float64), np.array([0.0, 1.0])
+    weights = identity.copy()
 
     def loss(at: "NDArray[np.float64]") -> float:
         score = rows @ at
-        return float(np.sum(np.logaddexp(0, score) - target * score) + _PRIOR_STRENGTH * np.sum((at - word) ** 2))
+        return float(np.sum(np.logaddexp(0, score) - target * score) + _PRIOR_STRENGTH * np.sum((at - identity) ** 2))
 
     for _ in range(_MAX_ITERATIONS):
-        chance = 1 / (1 + np.exp(-(rows @ held)))
-        slope = rows.T @ (chance - target) + 2 * _PRIOR_STRENGTH * (held - word)
-        bend = (rows * (chance * (1 - chance))[:, None]).T @ rows + 2 * _PRIOR_STRENGTH * np.eye(2)
-        step = np.linalg.solve(bend, slope)
-        stride = 1.0
-        while stride > 1e-6 and loss(held - stride * step) > loss(held):
-            stride /= 2
-        held = held - stride * step
-        if float(np.abs(stride * step).max()) < 1e-9:
+        chance = 1 / (1 + np.exp(-(rows @ weights)))
+        gradient = rows.T @ (chance - target) + 2 * _PRIOR_STRENGTH * (weights - identity)
+        hessian = (rows * (chance * (1 - chance))[:, None]).T @ rows + 2 * _PRIOR_STRENGTH * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        step_size = 1.0
+        while step_size > 1e-6 and loss(weights - step_size * step) > loss(weights):
+            step_size /= 2
+        weights = weights - step_size * step
+        if float(np.abs(step_size * step).max()) < 1e-9:
             break
     return CalibrationFit(
-        round(float(held[0]), 6), round(float(held[1]), 6), len(correct), count_by_bin(golden.tolist())
+        round(float(weights[0]), 6), round(float(weights[1]), 6), len(correct), count_by_bin(golden.tolist())
     )

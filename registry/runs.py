@@ -58,9 +58,17 @@ class TrackingStore:
             return {}
         root = self._artifact_root_uri().rstrip("/") + "/"
         with self.connection.session() as client:
-            made = client.search_experiments(max_results=1000)
-        places = {each.name: unquote(str(each.artifact_location)) for each in made if each.name != "Default"}
-        return {name: at for name, at in places.items() if not at.startswith(unquote(root)) or ".." in at.split("/")}
+            experiments = client.search_experiments(max_results=1000)
+        locations = {
+            experiment.name: unquote(str(experiment.artifact_location))
+            for experiment in experiments
+            if experiment.name != "Default"
+        }
+        return {
+            name: location
+            for name, location in locations.items()
+            if not location.startswith(unquote(root)) or ".." in location.split("/")
+        }
 
     @contextmanager
     def start_run(
@@ -119,9 +127,9 @@ class TrackingStore:
         from mlflow.exceptions import MlflowException
 
         with self.connection.session() as client:
-            found = client.get_experiment_by_name(name)
-            if found is not None:
-                return str(found.experiment_id)
+            existing = client.get_experiment_by_name(name)
+            if existing is not None:
+                return str(existing.experiment_id)
             try:
                 return str(client.create_experiment(name, self._artifact_location(name), dict(EXPERIMENT_TAGS)))
             except MlflowException as error:

@@ -35,7 +35,7 @@ from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.predictions import review_samples, sampling_plans
 from monitors.alerts import Alert
-from monitors.decisions.rule_detectors import null_error_share
+from monitors.statistics.intervals import clopper_pearson
 from pipelines.builtin.digits import BEST, COMPACT, PIPELINE
 from pipelines.candidate.training_spec import load_champion
 from pipelines.engines.torch_engine import TorchEngine
@@ -222,13 +222,13 @@ class Stage:
 
     @cached_property
     def allowed(self) -> float:
-        """The share of errors that the rule about accuracy allows the first version."""
+        """The largest error share of the first version that the golden set and the rule about accuracy leave open."""
         with self.context.database.read() as connection:
             champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
-            null = null_error_share(self.context.rules.rules[0], load_baseline(connection, champion))
-        assert null is not None
-        return null
+            baseline, rule = load_baseline(connection, champion), self.context.rules.rules[0]
+        errors = baseline.accuracy_total - baseline.accuracy_correct
+        return clopper_pearson(errors, baseline.accuracy_total, rule.confidence)[1] + rule.threshold
 
     def misread_classes(self, mixture: Mapping[tuple[str, float], float]) -> dict[str, float]:
         """For each class the share of its served pictures that the first version misreads on a mixture of places."""

@@ -65,6 +65,7 @@ def alerts_page() -> str:
 MEANINGS: Final = {
     ("", "version"): "the version of this format",
     ("", "schedule"): "how often rules are evaluated",
+    ("", "budgets"): "budgets of false alarms by name, each shared in equal parts by the rules that name it",
     ("", "channels"): "who can be told, by a name that rules use",
     ("", "rules"): "what is watched",
     ("email", "type"): "mail through an SMTP server",
@@ -94,6 +95,8 @@ MEANINGS: Final = {
         "rules",
         "min_samples",
     ): "below so many labels, calls or predictions nothing is decided; all metrics but `volume` need it",
+    ("rules", "false_alarms"): "a healthy model is blamed at most so often on average; `budget NAME` is an equal part "
+    "of a budget under `budgets`; without it each evaluation is wrong with a chance of 1 - confidence",
     ("rules", "severity"): "how grave an alert is",
     ("rules", "action"): "what a firing alert starts",
     ("rules", "notify"): "names of channels",

@@ -3,13 +3,17 @@
 from monitors.decisions.finding import (
     Detectors,
     Findings,
+    block_text,
+    labels_text,
     labels_until_alarm,
     make_finding,
     no_labels_finding,
     samples_missing,
+    shown_source,
     since_change_text,
     state_with_detector,
     verdict_sentence,
+    waiting_text,
     weighting_note,
 )
 from monitors.decisions.rule_detectors import WHOLE_STREAM
@@ -28,9 +32,10 @@ from monitors.windows.window_counts import WindowCounts, counts_by_weight
 
 def accuracy_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detectors: Detectors) -> Findings:
     """How far the accuracy on labelled predictions lies below the golden set's."""
-    counted_labels = counts_by_weight(tally.labels_from(rule.sources, WHOLE_STREAM))
-    detector = detectors.get(WHOLE_STREAM)
-    if not counted_labels:
+    cells, detector = tally.labels_from(rule.sources, WHOLE_STREAM), detectors.get(WHOLE_STREAM)
+    source = shown_source(rule, cells, detector)
+    counted_labels = counts_by_weight(cell for cell in cells if cell.source == source)
+    if source is None or not counted_labels:
         return (no_labels_finding(rule, tally, detector),)
     sample = weighted_error_share(counted_labels, rule.confidence)
     accuracy = 1 - sample.value
@@ -53,8 +58,9 @@ def accuracy_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detectors
         needed = max(goal - sample.n, 1) if goal is not None else None
     sentence = (
         f"Accuracy is {percent_text(accuracy)} on {count_text(sample.n, 'labelled answer')}"
-        f"{since_change_text(tally, WHOLE_STREAM, detector)}{weighting_note(counted_labels)}, against "
-        f"{percent_text(before)} "
+        f"{since_change_text(tally, WHOLE_STREAM, detector)}{labels_text(tally, cells, source)}"
+        f"{weighting_note(counted_labels)}, against {percent_text(before)} "
         f"on the golden set: {accuracy_change_text(drop)}. {verdict_sentence(rule, state, low, needed)}"
+        f"{block_text(rule, detector)}{waiting_text(tally, source)}"
     )
     return (make_finding(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)

@@ -6,13 +6,17 @@ from monitors.decisions.finding import (
     Detectors,
     Finding,
     Findings,
+    block_text,
+    labels_text,
     labels_until_alarm,
     make_finding,
     no_labels_finding,
     samples_missing,
+    shown_source,
     since_change_text,
     state_with_detector,
     verdict_sentence,
+    waiting_text,
 )
 from monitors.rules.alerts_config import Rule
 from monitors.rules.quantities import count_text, percent_text
@@ -20,22 +24,42 @@ from monitors.statistics.e_detector import has_alarmed
 from monitors.statistics.holm import holm_levels
 from monitors.statistics.intervals import WeightedCount, binomial_tail, weighted_error_share
 from monitors.windows.window import Baseline
-from monitors.windows.window_counts import WindowCounts, counts_by_weight
+from monitors.windows.window_counts import LabelCount, WindowCounts, counts_by_weight
 
 
 def class_error(rule: Rule, tally: WindowCounts, _baseline: Baseline, detectors: Detectors) -> Findings:
     """The error rate of each class that has labels, or whose detector has alarmed."""
-    cells = {name: tally.labels_from(rule.sources, name) for name in tally.classes}
-    samples = {name: counts_by_weight([cell for cell in cells[name] if cell.truth == name]) for name in tally.classes}
+    every = {name: _cells_of_class(rule, tally, name) for name in tally.classes}
+    sources = {name: shown_source(rule, cells, detectors.get(name)) for name, cells in every.items()}
+    samples = {
+        name: counts_by_weight([cell for cell in cells if cell.source == sources[name]])
+        for name, cells in every.items()
+    }
     labelled = {name: sample for name, sample in samples.items() if sample}
     alarmed = [name for name in tally.classes if name not in labelled and has_alarmed(detectors.get(name))]
     if not labelled and not alarmed:
         return (no_labels_finding(rule, tally, None),)
     confidences = {} if rule.uses_detector else _holm_confidences(rule, labelled)
     return (
-        *(_one_class(rule, tally, name, labelled[name], confidences.get(name), detectors) for name in labelled),
+        *(
+            _one_class(
+                rule,
+                tally,
+                name,
+                labelled[name],
+                confidences.get(name),
+                detectors,
+                labels_text(tally, every[name], source),
+            )
+            for name in labelled
+            if (source := sources[name]) is not None
+        ),
         *(no_labels_finding(rule, tally, detectors[name], name) for name in alarmed),
     )
+
+
+def _cells_of_class(rule: Rule, tally: WindowCounts, name: str) -> list[LabelCount]:
+    return [cell for cell in tally.labels_from(rule.sources, name) if cell.truth == name]
 
 
 def _holm_confidences(rule: Rule, samples: Mapping[str, Sequence[WeightedCount]]) -> dict[str, float]:
@@ -65,6 +89,7 @@ def _one_class(
     cells: Sequence[WeightedCount],
     confidence: float | None,
     detectors: Detectors,
+    by_labels: str,
 ) -> Finding:
     sample, detector = weighted_error_share(cells, confidence or rule.confidence), detectors.get(name)
     state = state_with_detector(rule, sample.n, sample.value, sample.low, detector)
@@ -77,8 +102,9 @@ def _one_class(
     )
     sentence = (
         f"Class {name}: {wrong} of {count_text(sample.n, 'labelled answer')} "
-        f"wrong{since_change_text(tally, name, detector)}, "
+        f"wrong{since_change_text(tally, name, detector)}{by_labels}, "
         f"{percent_text(wrong / sample.n)}{every}. {verdict_sentence(rule, state, sample.low, needed)}"
+        f"{block_text(rule, detector)}{waiting_text(tally)}"
     )
     numbers = (sample.value, sample.low, sample.high)
     return make_finding(rule, tally, state, sample.n, sentence, *numbers, None, needed, key=name, detector=detector)

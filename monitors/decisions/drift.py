@@ -1,9 +1,10 @@
-"""Decides whether a version's predictions and inputs are still like its first ones: a warning, no proof of harm.
+"""Decides whether a version's predictions and inputs are still like those of its first days: a warning, no proof.
 
-A rule is broken when two things are shown at once: the distance is over the threshold, and luck alone would hardly
-ever make one. Each evaluation is one look with a chance of a false alarm of its own, what the rule's confidence leaves:
-with a budget of false alarms that is the budget times the time between two looks, so over any time the expected number
-of false looks is within the budget (the union bound), however the windows overlap.
+What is compared are the same hours of the week (`monitors.windows.reference_period`). A rule is broken when two things
+are shown at once: the distance is over the threshold, and luck alone would hardly ever make one. Each evaluation is one
+look with a chance of a false alarm of its own, what the rule's confidence leaves: with a budget of false alarms that is
+the budget times the time between two looks, so over any time the expected number of false looks is within the budget
+(the union bound), however the windows overlap.
 """
 
 from collections import Counter
@@ -18,15 +19,13 @@ from monitors.decisions.finding import (
     samples_missing,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.quantities import count_text, join_names, metric_value_text, percent_text
-from monitors.statistics.class_mix import class_mix_p_value, total_variation
+from monitors.rules.quantities import count_text, duration_text, join_names, metric_value_text, percent_text
+from monitors.statistics.class_mix import class_mix_p_value, compare_mixes
 from monitors.statistics.holm import holm_rejections
-from monitors.statistics.two_sample import DistanceTest, InputComparison
+from monitors.statistics.two_sample import MIN_CLUSTERS, DistanceTest, InputComparison
 from monitors.windows.window import Baseline, ReferenceMix
 from monitors.windows.window_counts import WindowCounts
 
-REFERENCE_PREDICTIONS: Final = 1_000
-"""So many first answers are what a version is held against: production need not be like the golden set."""
 SUSPECT_LEVEL: Final = 0.01
 """What luck does more rarely than that is suspect, though no proof."""
 MAX_COMPARED_INPUTS: Final = 500
@@ -42,27 +41,43 @@ def evaluation_level(rule: Rule) -> float:
 def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline, _detectors: Detectors) -> Findings:
     """The finding of a rule on the mix of answered classes."""
     mix = {name: sum(steps.values()) for name, steps in tally.predictions_by_confidence.items()}
-    total = sum(mix.values())
-    if baseline.reference_mix is None:
-        sentence = (
-            f"Version {tally.version} has not given its first {REFERENCE_PREDICTIONS:,} answers "
-            "yet, the ones to compare with."
-        )
-        return (make_finding(rule, tally, "insufficient", total, sentence),)
+    total, reference = sum(mix.values()), baseline.reference_mix
+    if reference is None:
+        return (make_finding(rule, tally, "insufficient", total, no_reference_sentence(rule, tally)),)
     if not total:
         return (make_finding(rule, tally, "no-data", 0, no_predictions_sentence(tally)),)
-    distance = total_variation(baseline.reference_mix.class_counts, mix)
+    first = sum(reference.class_counts.values())
+    if first < rule.min_samples:
+        return (make_finding(rule, tally, "insufficient", total, few_in_reference_sentence(rule, reference)),)
+    comparison = compare_mixes(reference.class_counts, mix)
+    distance = comparison.distance
     state: FindingState = "insufficient" if total < rule.min_samples else "ok"
     if state == "ok" and distance > rule.threshold:
-        p = class_mix_p_value(baseline.reference_mix.class_counts, mix, evaluation_level(rule))
+        p = class_mix_p_value(reference.class_counts, mix, evaluation_level(rule))
         state = _drift_state(p <= evaluation_level(rule), p <= SUSPECT_LEVEL)
     sentence = (
         f"{percent_text(distance)} of {count_text(total, 'answer')} would have to name another class to "
-        "be like the first "
-        f"{sum(baseline.reference_mix.class_counts.values()):,}: "
-        f"{_largest_shifts(baseline.reference_mix, mix)}. {_drift_verdict(rule, state, total)}"
+        f"be like the {first:,} in {reference.text}, beyond the {percent_text(comparison.luck)} that luck makes: "
+        f"{_largest_shifts(reference, mix)}. {_drift_verdict(rule, state, total)}"
     )
     return (make_finding(rule, tally, state, total, sentence, distance, needed=samples_missing(rule, total, state)),)
+
+
+def no_reference_sentence(rule: Rule, tally: WindowCounts) -> str:
+    """The sentence while a version has not served for as long as its reference is."""
+    return (
+        f"Version {tally.version} has not served for {duration_text(rule.reference)} yet, its reference; the rule "
+        "compares what comes later with it."
+    )
+
+
+def few_in_reference_sentence(rule: Rule, reference: ReferenceMix) -> str:
+    """The sentence where the reference says too little of the hours that are to be compared."""
+    first = sum(reference.class_counts.values())
+    return (
+        f"There {'was' if first == 1 else 'were'} {count_text(first, 'answer')} in {reference.text}; the rule compares "
+        f"from {rule.min_samples:,} on. A longer `window` or `reference`, or a smaller `min_samples`, makes it decide."
+    )
 
 
 def input_drift(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
@@ -73,9 +88,13 @@ def input_drift(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors
             make_finding(rule, tally, "no-data", 0, f"No pictures of version {tally.version} have been compared yet."),
         )
     first, newest = comparison.reference_count, comparison.current_count
+    if not comparison.is_reference_complete:
+        return (make_finding(rule, tally, "insufficient", first, no_reference_sentence(rule, tally)),)
+    if not comparison.tests and comparison.clusters is not None:
+        return (make_finding(rule, tally, "insufficient", min(first, newest), _few_clusters_sentence(comparison)),)
     if not comparison.tests:
         sentence = (
-            f"Version {tally.version} was shown {count_text(first, 'different picture')} at first and "
+            f"Version {tally.version} was shown {count_text(first, 'different picture')} in its reference and "
             f"{newest:,} newly; the rule compares from {rule.min_samples:,} of each on."
         )
         return (make_finding(rule, tally, "insufficient", min(first, newest), sentence),)
@@ -86,11 +105,27 @@ def input_drift(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors
     named = proved or likely or sorted(comparison.tests, key=lambda test: -test.distance)[:1]
     sentence = (
         f"{count_text(newest, 'new picture')} against {first:,} of the "
-        "version's first: they differ most in "
+        f"version's first{_cluster_text(comparison)}: they differ most in "
         f"{join_names([f'{test.text} ({percent_text(test.distance)} apart)' for test in named], _MAX_NAMED)}. "
         f"{_drift_verdict(rule, state, newest)}"
     )
     return (make_finding(rule, tally, state, newest, sentence, value),)
+
+
+def _cluster_text(comparison: InputComparison) -> str:
+    """From how many clients, requests or tag values the pictures came."""
+    if comparison.clusters is None:
+        return ""
+    first, newest = comparison.clusters
+    return f" (of {count_text(newest, comparison.cluster_noun)} against {first:,}, each of which counts as a whole)"
+
+
+def _few_clusters_sentence(comparison: InputComparison) -> str:
+    first, newest = comparison.clusters or (0, 0)
+    return (
+        f"The pictures came from {count_text(newest, comparison.cluster_noun)}, and from {first:,} in the reference; "
+        f"the rule compares from {MIN_CLUSTERS} of each on, since pictures that came together say little by themselves."
+    )
 
 
 def _significant_tests(rule: Rule, comparison: InputComparison, level: float) -> list[DistanceTest]:

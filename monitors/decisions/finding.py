@@ -1,23 +1,26 @@
 """Findings: what a rule says about a window, as a state, numbers and a sentence; what decisions share to make them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from monitors.decisions.label_detector import LabelDetector
 from monitors.rules.alerts_config import Rule
-from monitors.rules.quantities import count_text, metric_value_text, percent_text
-from monitors.statistics import e_detector
-from monitors.statistics.e_detector import Detector, has_alarmed
+from monitors.rules.quantities import approximate_duration_text, count_text, metric_value_text, percent_text
+from monitors.statistics.e_detector import AlarmState, has_alarmed
 from monitors.statistics.intervals import Estimate, WeightedCount
 from monitors.windows.window import Baseline
-from monitors.windows.window_counts import WindowCounts
+from monitors.windows.window_counts import LabelCount, WindowCounts
 
 FindingState = Literal["ok", "suspect", "breach", "insufficient", "no-data"]
 
 NO_DATA: Final = "no data"
 """The key of the alert that a rule has nothing to decide from."""
 _TOLERANCE: Final = 1e-9
+MAX_LATE_SHARE: Final = 0.1
+"""Where more labels of right answers come after their answers are read, errors may be known first."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Finding:
     """Since when it has been so, where a detector can tell."""
 
 
-Detectors = Mapping[str, Detector]
+Detectors = Mapping[str, AlarmState]
 Findings = tuple[Finding, ...]
 DecisionFunction = Callable[[Rule, WindowCounts, Baseline, Detectors], Findings]
 """How a metric is decided: from a rule, its window, what the version is compared with, and the rule's detectors."""
@@ -66,7 +69,7 @@ def make_finding(
     needed: int | None = None,
     *,
     key: str = "",
-    detector: Detector | None = None,
+    detector: AlarmState | None = None,
 ) -> Finding:
     """The finding, with what rule, window and detector say of themselves."""
     evidence = None if detector is None else min(1.0, detector.evidence)
@@ -124,7 +127,7 @@ def state_by_window(rule: Rule, total: int, value: float, bound: float | None) -
 
 
 def state_with_detector(
-    rule: Rule, total: int, value: float, bound: float | None, detector: Detector | None
+    rule: Rule, total: int, value: float, bound: float | None, detector: AlarmState | None
 ) -> FindingState:
     """By the detector where there is one: an alarm lasts until enough samples show the clear level."""
     if detector is None:
@@ -148,11 +151,12 @@ def verdict_sentence(rule: Rule, state: FindingState, bound: float | None, neede
     """The last sentence: what the state rests on, and what would change it."""
     allowed, noun = metric_value_text(rule.metric, rule.threshold), rule.metric_spec.noun
     over, least, asks = ("over", "at least", "allows") if rule.above is not None else ("under", "at most", "asks for")
-    sure, step = f"{100 * rule.confidence:.7g} % confidence", "minute" if rule.metric_spec.is_early_warning else "label"
+    sure = f"{100 * rule.confidence:.7g} % confidence"
+    step = "minute by minute" if rule.metric_spec.is_early_warning else rule.block.step_text
     if state == "breach" and rule.uses_detector:
         assert rule.false_alarms is not None
         return (
-            f"That it is {over} the {allowed} the rule {asks} is proved {step} by {step}; such a proof is a false "
+            f"That it is {over} the {allowed} the rule {asks} is proved {step}; such a proof is a false "
             f"alarm at most {rule.false_alarms.text}."
         )
     if state == "breach":
@@ -179,10 +183,12 @@ def no_labels_sentence(rule: Rule, tally: WindowCounts) -> str:
     if not tally.predictions:
         return no_predictions_sentence(tally)
     answers = count_text(tally.predictions, "answer")
-    return f"None of {answers} in the window has a label from {' or '.join(rule.sources)}{rule.slice_text}."
+    ages = {source: window.maturity for source, window in tally.source_windows.items()}
+    sources = " or ".join(f"{source}{_age_text(ages.get(source))}" for source in rule.sources)
+    return f"None of {answers} in the window has a label from {sources}{rule.slice_text}.{waiting_text(tally)}"
 
 
-def no_labels_finding(rule: Rule, tally: WindowCounts, detector: Detector | None, key: str = "") -> Finding:
+def no_labels_finding(rule: Rule, tally: WindowCounts, detector: AlarmState | None, key: str = "") -> Finding:
     """The finding without a label in the window: an alarm stays one, for no news is not good news."""
     sentence = no_labels_sentence(rule, tally)
     if not has_alarmed(detector):
@@ -191,22 +197,73 @@ def no_labels_finding(rule: Rule, tally: WindowCounts, detector: Detector | None
     return make_finding(rule, tally, "breach", 0, f"{sentence} {proof}", key=key, detector=detector)
 
 
-def since_change_text(tally: WindowCounts, stream: str, detector: Detector | None) -> str:
+def since_change_text(tally: WindowCounts, stream: str, detector: AlarmState | None) -> str:
     """Since when the labels of a stream are counted, where its detector has found a change."""
     if stream not in tally.since_change or detector is None or detector.changed_at is None:
         return ""
     return f" since {detector.changed_at:%Y-%m-%d %H:%M} UTC, when it changed"
 
 
+def shown_source(rule: Rule, cells: Sequence[LabelCount], detector: AlarmState | None) -> str | None:
+    """The source whose labels are shown: of an alarm the one that says most, else the one with most labels."""
+    labels = Counter[str]()
+    for cell in cells:
+        labels[cell.source] += cell.n
+    if isinstance(detector, LabelDetector) and detector.alarmed_at is not None and detector.leading_source in labels:
+        return detector.leading_source
+    return max(rule.sources, key=lambda source: labels[source]) if labels else None
+
+
+def labels_text(tally: WindowCounts, cells: Sequence[LabelCount], source: str) -> str:
+    """By which labels a value is, where that matters: where others were there, or where their answers had to mature."""
+    window = tally.source_windows.get(source)
+    age = _age_text(None if window is None else window.maturity)
+    return f", by {source} labels{age}" if age or len({cell.source for cell in cells}) > 1 else ""
+
+
+def block_text(rule: Rule, detector: AlarmState | None) -> str:
+    """What is one observation, and how many there were, where a rule decides by stretches of time."""
+    if rule.block.period is None or not isinstance(detector, LabelDetector):
+        return ""
+    read = count_text(detector.blocks, "observation")
+    return (
+        f" It decides by {rule.block.noun}: what goes wrong together is one observation, which is read when it is over "
+        f"({read} so far)."
+    )
+
+
+def waiting_text(tally: WindowCounts, source: str | None = None) -> str:
+    """That labels are not read yet, or that answers were not old enough for them; nothing where all is well."""
+    sentences = [
+        f" {waiting.capitalize()} labels wait until it is known how late those of right answers come; "
+        "`mature` in alerts.yaml says it."
+        for waiting in tally.waiting_sources
+    ]
+    window = tally.source_windows.get(source or "")
+    if window is not None and window.late_share is not None and window.late_share > MAX_LATE_SHARE:
+        sentences.append(
+            f" {percent_text(window.late_share)} of the labels of right answers come later than that, so errors may be "
+            "known first; write a longer `mature`."
+        )
+    return "".join(sentences)
+
+
+def _age_text(maturity: timedelta | None) -> str:
+    """From what age on answers count, where that is a minute or more."""
+    if maturity is None or maturity < timedelta(minutes=1):
+        return ""
+    return f" of answers at least {approximate_duration_text(maturity.total_seconds())} old"
+
+
 def labels_until_alarm(
-    rule: Rule, tally: WindowCounts, sample: Estimate, detector: Detector, streams: int
+    rule: Rule, tally: WindowCounts, sample: Estimate, detector: AlarmState, streams: int
 ) -> int | None:
     """How many more labels an alarm needs if errors go on as in the window; None where it never comes."""
-    if rule.false_alarms is None:
+    if rule.false_alarms is None or not isinstance(detector, LabelDetector) or rule.block.period is not None:
         return None
     gap = (tally.end - tally.start).total_seconds() / sample.n
     earned = rule.false_alarms.per_second / streams * gap
-    return e_detector.labels_until_alarm(detector, sample.value, earned)
+    return detector.labels_until_alarm(sample.value, earned)
 
 
 def weighting_note(cells: Sequence[WeightedCount]) -> str:

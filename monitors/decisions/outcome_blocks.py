@@ -34,14 +34,14 @@ def last_closed_moment(unit: BlockUnit, moment: datetime) -> datetime:
 
 
 def mature_until(unit: BlockUnit, maturity: timedelta, now: datetime) -> datetime:
-    """Answers given before this moment may be read: they are old enough, and their block is over."""
-    return last_closed_moment(unit, last_closed_moment(unit, now) - maturity)
+    """Answers given up to this moment may be read: they are old enough, and their block is over."""
+    until = last_closed_moment(unit, last_closed_moment(unit, now) - maturity)
+    return until if unit.period is None else until - until.resolution
 
 
 def is_mature(answered_at: datetime, unit: BlockUnit, maturity: timedelta, now: datetime) -> bool:
     """Whether the labels of an answer may be read by now."""
-    until = mature_until(unit, maturity, now)
-    return answered_at <= until if unit.period is None else answered_at < until
+    return answered_at <= mature_until(unit, maturity, now)
 
 
 def reading_time(row: Outcome, unit: BlockUnit, maturity: timedelta, now: datetime) -> datetime:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from monitors.errors import ConfigProblem, RulesError
 from monitors.rules import quantities
@@ -14,7 +14,17 @@ from monitors.rules.channel_config import CHANNEL_TYPES, Channel, StrictModel, W
 from monitors.rules.evidently_catalog import config_problems
 from monitors.rules.probation_policy import Probation
 from monitors.rules.quiet_hours import MuteHours
-from monitors.rules.rule import Duration, Escalation, PositiveDuration, Rule, Severity, Slug, Source
+from monitors.rules.rule import (
+    Duration,
+    Escalation,
+    FalseAlarmBudgetField,
+    PositiveDuration,
+    Rule,
+    Severity,
+    Slug,
+    Source,
+)
+from monitors.rules.shared_budgets import split_named_budgets
 from monitors.rules.validation_errors import problem_at, validation_problems
 from monitors.rules.yaml_document import Location, YamlDocument, read_document
 
@@ -48,6 +58,7 @@ class Retraining(StrictModel):
     min_feedback: WholeNumber = Field(default=50, ge=0)
     breaker: WholeNumber = Field(default=3, ge=0, le=100)
     dry_run: bool = False
+    shadow_inconclusive: bool = False
     group_by: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,31}$")
     quotas: Quotas = Quotas()
 
@@ -58,6 +69,7 @@ class Audit(StrictModel):
     per_day: WholeNumber = Field(default=0, ge=0)
     uniform: float = Field(default=0.5, gt=0, le=1)
     boost: float = Field(default=3.0, ge=1, le=100)
+    disagreements: float = Field(default=0.5, ge=0, le=0.9)
 
 
 class AlertsConfig(StrictModel):
@@ -66,12 +78,18 @@ class AlertsConfig(StrictModel):
     version: Literal[1]
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
     schedule: Schedule = Schedule()
+    budgets: dict[Slug, FalseAlarmBudgetField] = Field(default_factory=dict)
     retraining: Retraining = Retraining()
     audit: Audit = Audit()
     probation: Probation = Probation()
     mute: tuple[MuteHours, ...] = ()
     channels: dict[Slug, Channel] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_named_budgets(cls, written: object) -> object:
+        return split_named_budgets(written) if isinstance(written, Mapping) else written
 
     @field_validator("rules")
     @classmethod

@@ -56,6 +56,12 @@ class BlockUnit:
             case _:
                 return self.kind
 
+    @property
+    def step_text(self) -> str:
+        """How a proof proceeds: "request by request", "by client and hour"."""
+        is_one_word = self.kind in ("label", "request") or (self.kind == "period" and " " not in self.noun)
+        return f"{self.noun} by {self.noun}" if is_one_word else f"by {self.noun}"
+
 
 LABEL_UNIT: Final = BlockUnit("label")
 REQUEST_UNIT: Final = BlockUnit("request")

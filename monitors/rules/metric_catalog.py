@@ -83,6 +83,7 @@ class MetricSpec:
 
 
 _SLICE_OPTION: Final = frozenset({"slice"})
+_LABEL_STREAM_OPTIONS: Final = frozenset({"slice", "mature", "block"})
 _FROM_ROWS: Final = frozenset[DataNeed]({"labels", "sample"})
 METRICS: Final[Mapping[str, MetricSpec]] = {
     "accuracy_drop": MetricSpec(
@@ -91,7 +92,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         decided_by="accuracy_drop:accuracy_drop",
         subject="the drop",
         has_detector=True,
-        options=_SLICE_OPTION,
+        options=_LABEL_STREAM_OPTIONS,
     ),
     "latency_ratio": MetricSpec(
         units=("x",),
@@ -115,7 +116,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         scope_text=", over all classes together",
         has_detector=True,
         actions=("retrain", "label-audit", "none"),
-        options=_SLICE_OPTION,
+        options=_LABEL_STREAM_OPTIONS,
     ),
     "macro_f1": MetricSpec(
         units=("%",),
@@ -216,6 +217,20 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         data_needs=frozenset({"classes"}),
         scope_text=", over all classes together",
         is_early_warning=True,
+        options=frozenset({"reference"}),
+    ),
+    "class_volume": MetricSpec(
+        units=("%",),
+        example='"40 %"',
+        decided_by="class_volume:class_volume",
+        subject="the volume of the class",
+        noun="answer",
+        bad_direction="low",
+        data_needs=frozenset({"classes"}),
+        key_type="class",
+        scope_text=", over all classes together",
+        is_early_warning=True,
+        options=frozenset({"reference"}),
     ),
     "input_drift": MetricSpec(
         units=("%",),
@@ -226,6 +241,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         data_needs=frozenset({"pictures"}),
         scope_text=", over all measures together",
         is_early_warning=True,
+        options=frozenset({"reference", "by"}),
     ),
 }
 

@@ -4,13 +4,16 @@ import re
 from datetime import timedelta
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from monitors.rules.channel_config import StrictModel
+from monitors.rules.block_unit import BLOCK_PATTERN, REQUEST_UNIT, BlockUnit, parse_block_unit
+from monitors.rules.channel_config import StrictModel, WholeNumber
 from monitors.rules.quantities import DURATION_PATTERN, parse_duration, parse_threshold
 
 ROLLBACK_CHANCE_PATTERN: Final = r"^\s*\d{1,4}\s+per\s+\d{1,6}\s+promotions\s*$"
 RATIO_PATTERN: Final = r"^\s*\d{1,9}(\.\d{1,9})?\s*x\s*$"
+MARGIN_PATTERN: Final = r"^\s*\d{1,2}(\.\d{1,9})?\s*points\s*$"
+_MARGIN = re.compile(r"(\d{1,2}(?:\.\d{1,9})?)\s*points")
 _ROLLBACK_CHANCE = re.compile(r"(\d{1,4})\s+per\s+(\d{1,6})\s+promotions")
 LABEL_SHARE: Final = 0.8
 """The part of the chance of a false rollback that is spent on labels; latency, which is rarely close, has the rest."""
@@ -33,6 +36,14 @@ def _parse_ratio(text: object) -> object:
     return None if text is None else parse_threshold(text, "latency_ratio")
 
 
+def _parse_margin(text: object) -> float:
+    """Turn "5 points" into 0.05."""
+    match = _MARGIN.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None or float(match[1]) >= 100:
+        raise ValueError("is not a margin; write for example 5 points: percentage points from 0 to below 100")
+    return float(match[1]) / 100
+
+
 def _schema(kind: str, pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": kind, "pattern": pattern, "examples": [example]})
 
@@ -42,14 +53,23 @@ RollbackChance = Annotated[
     float, BeforeValidator(parse_rollback_chance), _schema("string", ROLLBACK_CHANCE_PATTERN, "1 per 100 promotions")
 ]
 Ratio = Annotated[float | None, BeforeValidator(_parse_ratio), _schema("string", RATIO_PATTERN, "2 x")]
+Block = Annotated[BlockUnit, BeforeValidator(parse_block_unit), _schema("string", BLOCK_PATTERN, "request")]
+Margin = Annotated[float, BeforeValidator(_parse_margin), _schema("string", MARGIN_PATTERN, "5 points")]
 
 
 class Probation(StrictModel):
-    """How long a new version is held against the one before, and how often a good one may be sent back."""
+    """How long a new version is held against the one before, and how often a good one may be sent back.
+
+    Before a whole week is over it is sent back only where it is proved to lose more than `early_margin`. The version
+    before is asked about some `compared_per_day` answers; those of one `block` are one observation.
+    """
 
     period: Period = timedelta(days=7)
     false_rollbacks: RollbackChance = 0.01
     latency_ratio_max: Ratio = None
+    early_margin: Margin = 0.05
+    block: Block = REQUEST_UNIT
+    compared_per_day: WholeNumber = Field(default=5_000, ge=100, le=10_000_000)
     notify: tuple[str, ...] = ()
 
     @property

@@ -18,9 +18,11 @@ _THRESHOLD = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(points|x|%|answers|)")
 _UNIT_SCALE: Final[Mapping[Unit, int]] = {"points": 100, "%": 100, "x": 1, "answers": 1, "": 1, "duration": 1}
 """What one is in that unit."""
 _BUDGET = re.compile(r"(\d{1,4})\s+per\s+(\d{1,9}\s*[smhdw])")
+_NAMED_BUDGET = re.compile(r"budget\s+([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 DURATION_PATTERN = r"^\s*\d{1,9}\s*[smhdw]\s*$"
 BUDGET_PATTERN = r"^\s*\d{1,4}\s+per\s+\d{1,9}\s*[smhdw]\s*$"
+RULE_BUDGET_PATTERN = r"^\s*(\d{1,4}\s+per\s+\d{1,9}\s*[smhdw]|budget\s+[a-z0-9]+(-[a-z0-9]+)*)\s*$"
 THRESHOLD_PATTERN = r"^\s*\d{1,9}(\.\d{1,9})?\s*(points|x|%|answers|[smhdw]|)\s*$"
 
 
@@ -52,6 +54,10 @@ def parse_false_alarm_budget(text: object) -> FalseAlarmBudget:
     """Turn "1 per 90d" into a budget of false alarms."""
     if isinstance(text, FalseAlarmBudget):
         return text
+    if (name := named_budget(text)) is not None:
+        raise ValueError(
+            f"is a budget that is not there; write {name}: 1 per 90d under `budgets`, or the budget itself"
+        )
     match = _BUDGET.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None or int(match[1]) < 1:
         raise ValueError("is not a budget of false alarms; write for example 1 per 90d")
@@ -59,6 +65,12 @@ def parse_false_alarm_budget(text: object) -> FalseAlarmBudget:
     if period <= timedelta(0):
         raise ValueError("is a budget over no time; write for example 1 per 90d")
     return FalseAlarmBudget(int(match[1]), period, f"{int(match[1])} per {match[2]}")
+
+
+def named_budget(text: object) -> str | None:
+    """The name in "budget accuracy", the part of a budget that several rules share; None for anything else."""
+    match = _NAMED_BUDGET.fullmatch(text.strip()) if isinstance(text, str) else None
+    return None if match is None else match[1]
 
 
 def parse_threshold(text: object, metric: str) -> float:

@@ -16,11 +16,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from monitors.rules.block_unit import BLOCK_PATTERN, BlockUnit, default_block_unit, parse_block_unit
 from monitors.rules.channel_config import StrictModel, WholeNumber
 from monitors.rules.metric_catalog import METRIC_PATTERN, METRICS, Action, MetricSpec, metric_spec
 from monitors.rules.quantities import (
     BUDGET_PATTERN,
     DURATION_PATTERN,
+    RULE_BUDGET_PATTERN,
     THRESHOLD_PATTERN,
     FalseAlarmBudget,
     parse_duration,
@@ -55,6 +57,12 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 FalseAlarmBudgetField = Annotated[
     FalseAlarmBudget, BeforeValidator(parse_false_alarm_budget), _string_schema(BUDGET_PATTERN, "1 per 90d")
 ]
+RuleBudgetField = Annotated[
+    FalseAlarmBudget,
+    BeforeValidator(parse_false_alarm_budget),
+    WithJsonSchema({"type": "string", "pattern": RULE_BUDGET_PATTERN, "examples": ["1 per 90d", "budget accuracy"]}),
+]
+BlockUnitField = Annotated[BlockUnit, BeforeValidator(parse_block_unit), _string_schema(BLOCK_PATTERN, "1d")]
 Threshold = Annotated[
     float,
     WithJsonSchema(
@@ -80,6 +88,8 @@ class Escalation(StrictModel):
     notify: tuple[str, ...] = Field(min_length=1)
 
 
+DEFAULT_REFERENCE = timedelta(days=7)
+MAX_REFERENCE = timedelta(days=90)
 UNSET = -1
 """In place of `min_samples` where it was not written; what is counted without luck does not want it."""
 
@@ -118,7 +128,7 @@ class Rule(StrictModel):
     window: PositiveDuration
     min_samples: WholeNumber = Field(default=UNSET, ge=1, validate_default=True, json_schema_extra=_without_default)
     confidence: float = Field(default=0.99, ge=0.5, lt=1)
-    false_alarms: FalseAlarmBudgetField | None = None
+    false_alarms: RuleBudgetField | None = None
     for_: Duration = Field(default=timedelta(0), alias="for")
     severity: Severity = "warning"
     action: Action = "none"
@@ -131,8 +141,11 @@ class Rule(StrictModel):
     every: PositiveDuration | None = None
     runbook: str | None = Field(default=None, pattern=r"^https?://\S+$")
     sources: tuple[Source, ...] = Field(default=("audit", "delayed"), min_length=1)
+    mature: Duration | None = None
+    block: BlockUnitField = Field(default_factory=default_block_unit)
     by: TagName | None = None
     slice: dict[TagName, TagText] = Field(default_factory=dict)
+    reference: PositiveDuration = DEFAULT_REFERENCE
     quantile: Quantile = 0.9
     floor_ms: Milliseconds = 1.0
     over: Literal["labels", "answers"] = "labels"
@@ -175,6 +188,15 @@ class Rule(StrictModel):
             raise ValueError("is not longer than the threshold, so no answer in it could be late; write more")
         return window
 
+    @field_validator("reference")
+    @classmethod
+    def _reference_is_first_days(cls, length: timedelta) -> timedelta:
+        if length > MAX_REFERENCE:
+            raise ValueError(
+                f"is longer than {MAX_REFERENCE.days} days; it is a version's first days, such as 7d or 28d"
+            )
+        return length
+
     @field_validator("min_samples", mode="wrap")
     @classmethod
     def _min_samples_unless_exact(cls, written: object, check: IntValidator, info: ValidationInfo) -> int:
@@ -195,7 +217,7 @@ class Rule(StrictModel):
             raise ValueError(f"is for what luck can do, and {metric} is counted, not estimated; leave it out")
         return budget
 
-    @field_validator("by", "slice", "quantile", "floor_ms", "over", "params", "value")
+    @field_validator("mature", "block", "by", "slice", "reference", "quantile", "floor_ms", "over", "params", "value")
     @classmethod
     def _option_is_for_the_metric(cls, written: RawValue, info: ValidationInfo) -> RawValue:
         metric: str | None = info.data.get("metric")

@@ -19,20 +19,31 @@ They do so before the label is read, so the supermartingale stays one.
 Budget alone is no evidence: time adds nothing once the sum is at EARNED_LIMIT, whatever the labels say. Without that
 limit 90 days of right labels, or a clock that is a quarter ahead, are an alarm: within the budget, and proof of
 nothing. What is not added is given up, so the guarantee stays.
+
+A null hypothesis may have parts: for each candidate of an unknown share a bound on the errors and the wealth that
+refutes it (`CompositeNull`). Every part has purses of its own, which read every label; an alarm is called when all
+parts are refuted. Whichever part is true, its wealth has reached what refutes it at every alarm, so the expected number
+of alarms is at most the budget divided by that wealth (universal inference: Wasserman, Ramdas, Balakrishnan 2020).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from monitors.errors import WindowError
 from monitors.statistics.intervals import smallest_sufficient
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
 STAKES: Final[tuple[float, ...]] = tuple(0.003 * 300 ** (place / 11) for place in range(12))
 """Bets as shares of the largest one allowed: the best for a rise from m to p is about (p - m) / (1 - m)."""
 
-BETTING_SCHEME: Final = "bold-with-limit"
+BETTING_SCHEME: Final = "bold-with-limit-by-part"
 """Part of the digest of what a state rests on: another way to bet cannot go on with the states of this one."""
 
 EARNED_LIMIT: Final = 0.25
@@ -41,46 +52,85 @@ EARNED_LIMIT: Final = 0.25
 _MIN_NULL = 1e-4
 _ALARM_WEALTH: Final = 1 + 1e-9
 """What a bet aims at, so that rounding leaves no purse a hair below 1."""
+_SMALLEST_GAIN: Final = 1e-300
+_LUCK: Final = 0.2
+"""How far a forecast goes from the growth of the expected logarithm to that of the expected wealth."""
+
+
+@dataclass(frozen=True)
+class CompositeNull:
+    """A null hypothesis in parts: the error share that each allows, and the wealth at which it is refuted.
+
+    `best` is the error share that is allowed as far as is known: since when there are more errors is judged by it.
+    """
+
+    bounds: tuple[float, ...]
+    goals: tuple[float, ...]
+    best: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The hypothesis as JSON values."""
+        return {"bounds": list(self.bounds), "goals": list(self.goals), "best": self.best}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "CompositeNull":
+        """The hypothesis of `to_json`; raises KeyError, TypeError or ValueError for what does not fit."""
+        bounds, goals = (tuple(float(each) for each in raw[name]) for name in ("bounds", "goals"))
+        if len(bounds) != len(goals) or not bounds:
+            raise ValueError(f"{len(bounds)} bounds do not fit {len(goals)} goals")
+        return cls(bounds, goals, float(raw["best"]))
+
+
+def simple_null(share: float) -> CompositeNull:
+    """The null hypothesis that at most this share of answers is wrong."""
+    return CompositeNull((share,), (1.0,), share)
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One label: when it became known, how wrong the answer was (0 to 1), and its sampling weight."""
+    """One label, or a block of labels: when it was known, how wrong the answers were (0 to 1), and what it weighs."""
 
     at: datetime
     loss: float
     weight: float = 1.0
+    labels: int = 1
 
 
 @dataclass(frozen=True)
 class Detector:
-    """What is remembered between labels: one number per stake, whatever the history's length."""
+    """What is remembered between labels: one number per part and stake, whatever the history's length."""
 
-    null: float
+    null: CompositeNull
     max_weight: float
     wealth: tuple[float, ...]
+    """Part by part, of each part stake by stake."""
     at: datetime
-    min_gain: float
-    """The smallest `weight * (wrong - null)` above 0 so far; before there is one, the largest possible."""
+    min_gain: tuple[float, ...]
+    """Of each part: the smallest `weight * (wrong - bound)` above 0 so far; before there is one, the largest."""
     n: int = 0
     alarmed_at: datetime | None = None
     changed_at: datetime | None = None
     """Of an alarm: when the first answer was given that it rests on (`change_point`)."""
 
     @property
+    def held(self) -> tuple[float, ...]:
+        """The wealth of each part."""
+        return tuple(sum(self.wealth[first : first + len(STAKES)]) for first in range(0, len(self.wealth), len(STAKES)))
+
+    @property
     def evidence(self) -> float:
         """The evidence against health; 1 is an alarm, and an alarm stays one until `restart_detector`."""
-        total = sum(self.wealth)
+        total = joint_evidence(self.null, (self,))
         return total if self.alarmed_at is None else max(1.0, total)
 
     def to_json(self) -> dict[str, Any]:
         """The state as JSON values; `from_json` gives back an equal detector."""
         return {
-            "null": self.null,
+            "null": self.null.to_json(),
             "heaviest": self.max_weight,
             "wealth": list(self.wealth),
             "at": self.at.isoformat(),
-            "lightest": self.min_gain,
+            "lightest": list(self.min_gain),
             "n": self.n,
             "alarmed_at": None if self.alarmed_at is None else self.alarmed_at.isoformat(),
             "changed_at": None if self.changed_at is None else self.changed_at.isoformat(),
@@ -92,31 +142,46 @@ class Detector:
         try:
             alarmed, changed = raw["alarmed_at"], raw.get("changed_at")
             detector = cls(
-                null=float(raw["null"]),
+                null=CompositeNull.from_json(raw["null"]),
                 max_weight=float(raw["heaviest"]),
-                wealth=tuple(float(stake_wealth) for stake_wealth in raw["wealth"]),
+                wealth=tuple(float(each) for each in raw["wealth"]),
                 at=datetime.fromisoformat(raw["at"]),
-                min_gain=float(raw["lightest"]),
+                min_gain=tuple(float(each) for each in raw["lightest"]),
                 n=int(raw["n"]),
                 alarmed_at=None if alarmed is None else datetime.fromisoformat(alarmed),
                 changed_at=None if changed is None else datetime.fromisoformat(changed),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WindowError(f"{dict(raw)!r} is no detector's state ({error}); begin a new detector") from error
-        if len(detector.wealth) != len(STAKES):
+        parts = len(detector.null.bounds)
+        if len(detector.min_gain) != parts or len(detector.wealth) != parts * len(STAKES):
             raise WindowError(
-                f"a state of {len(detector.wealth)} stakes does not fit {len(STAKES)}; begin a new detector"
+                f"a state of {len(detector.wealth)} purses does not fit {parts} parts of {len(STAKES)} stakes; "
+                "begin a new detector"
             )
         return detector
 
 
-def start_detector(null: float, at: datetime, max_weight: float = 1.0) -> Detector:
-    """A detector that has seen nothing: `null` is the error share allowed, `heaviest` the largest weight to come."""
-    if not _MIN_NULL <= null < 1:
-        raise WindowError(f"an allowed error share of {null} cannot be watched; choose one from {_MIN_NULL} to 1")
+def start_detector(null: float | CompositeNull, at: datetime, max_weight: float = 1.0) -> Detector:
+    """A detector that has seen nothing: `null` is the error share allowed, `max_weight` the largest weight to come."""
+    if isinstance(null, float | int):
+        if not _MIN_NULL <= null < 1:
+            raise WindowError(f"an allowed error share of {null} cannot be watched; choose one from {_MIN_NULL} to 1")
+        null = simple_null(null)
     if not max_weight > 0:
         raise WindowError(f"a largest weight of {max_weight} cannot be; weights are above 0")
-    return Detector(null, max_weight, (0.0,) * len(STAKES), at, max_weight * (1 - null))
+    min_gain = tuple(max_weight * (1 - bound) for bound in null.bounds)
+    return Detector(null, max_weight, (0.0,) * (len(STAKES) * len(null.bounds)), at, min_gain)
+
+
+def joint_wealth(null: CompositeNull, detectors: Iterable[Detector]) -> tuple[float, ...]:
+    """What detectors of one null hold of each part together."""
+    return tuple(map(sum, zip((0.0,) * len(null.bounds), *(detector.held for detector in detectors), strict=True)))
+
+
+def joint_evidence(null: CompositeNull, detectors: Iterable[Detector]) -> float:
+    """The evidence of detectors of one null that alarm by the sum of their wealth: 1 refutes every part."""
+    return min(held / goal for held, goal in zip(joint_wealth(null, detectors), null.goals, strict=True))
 
 
 def update_detector(
@@ -125,20 +190,27 @@ def update_detector(
     per_second: float,
     min_samples: int = 1,
     budget_share: float = 1.0,
+    held_elsewhere: Sequence[float] = (),
 ) -> Detector:
     """The detector after these labels; `per_second` is the budget in false alarms, of which it has `budget_share`.
 
     Detectors that share a budget and alarm together hold at most EARNED_LIMIT of it together without evidence. No
     alarm is called before `min_samples` labels. Labels after an alarm are passed over. A clock that goes back earns
-    nothing until it has caught up.
+    nothing until it has caught up. `held_elsewhere` is what other detectors of the same null hold of each part, where
+    they alarm together by the sum.
     """
     import numpy as np
 
     if detector.alarmed_at is not None:
         return detector
-    bets = np.array(STAKES) / (detector.max_weight * detector.null)
-    wealth, until, n, alarmed_at = np.array(detector.wealth), detector.at, detector.n, None
-    min_gain, limit = detector.min_gain, EARNED_LIMIT * budget_share
+    bounds, goals, min_gain = (
+        np.array(each) for each in (detector.null.bounds, detector.null.goals, detector.min_gain)
+    )
+    bets = np.where(bounds < 1, 1 / (detector.max_weight * bounds), 0.0)[:, None] * np.array(STAKES)
+    wealth = np.array(detector.wealth).reshape(bets.shape)
+    elsewhere = np.array(held_elsewhere or (0.0,) * len(bounds))
+    missing_at_zero, limit = goals * _ALARM_WEALTH - elsewhere, EARNED_LIMIT * budget_share
+    until, n, alarmed_at = detector.at, detector.n, None
     for observation in observations:
         if not (0 <= observation.loss <= 1 and 0 < observation.weight <= detector.max_weight):
             raise WindowError(
@@ -146,22 +218,42 @@ def update_detector(
                 f"wrong is 0 to 1, and weights go up to {detector.max_weight}"
             )
         earned = max(0.0, (observation.at - until).total_seconds()) * per_second * budget_share
-        earned = min(earned, max(0.0, limit - float(wealth.sum())))
-        until, n, gain = max(until, observation.at), n + 1, observation.weight * (observation.loss - detector.null)
-        wealth = wealth + earned / len(STAKES)
-        part = 1.0 if n < min_samples else _bet_fraction(float(wealth.sum()), min_gain * float(wealth @ bets))
-        wealth = wealth * (1 + bets * (part * gain))
-        min_gain = min(min_gain, gain) if gain > 0 else min_gain
-        if n >= min_samples and float(wealth.sum()) >= 1:
+        until, n = max(until, observation.at), n + observation.labels
+        gain = observation.weight * (observation.loss - bounds)
+        wealth, held = _with_earned(wealth, earned, limit)
+        part = (
+            _bet_fractions(missing_at_zero - held, min_gain * (wealth * bets).sum(axis=1)) if n >= min_samples else 1.0
+        )
+        wealth *= 1 + bets * (part * gain)[:, None]
+        if observation.loss > 0:
+            min_gain = np.where(gain > 0, np.minimum(min_gain, gain), min_gain)
+        if n >= min_samples and bool((elsewhere + wealth.sum(axis=1) >= goals).all()):
             alarmed_at = observation.at
             break
-    stake_wealth = tuple(wealth.tolist())
-    return replace(detector, wealth=stake_wealth, at=until, min_gain=min_gain, n=n, alarmed_at=alarmed_at)
+    return replace(
+        detector,
+        wealth=tuple(wealth.ravel().tolist()),
+        at=until,
+        min_gain=tuple(min_gain.tolist()),
+        n=n,
+        alarmed_at=alarmed_at,
+    )
 
 
-def _bet_fraction(wealth: float, gain: float) -> float:
-    """The part of every stake that is bet, so that a gain of `won` fills the purses and no more."""
-    return 1.0 if wealth + gain <= _ALARM_WEALTH else max(0.0, (_ALARM_WEALTH - wealth) / gain)
+def _with_earned(wealth: "Array", earned: float, limit: float) -> "tuple[Array, Array]":
+    """The wealth of each part and stake with what time has added, up to the limit; and the sum of each part."""
+    import numpy as np
+
+    held = wealth.sum(axis=1)
+    added = np.minimum(earned, np.maximum(limit - held, 0.0))
+    return wealth + (added / len(STAKES))[:, None], held + added
+
+
+def _bet_fractions(missing: "Array", gain: "Array") -> "Array":
+    """The part of every stake that is bet, so that a gain fills the purses and no more."""
+    import numpy as np
+
+    return np.minimum(np.maximum(missing, 0.0) / np.maximum(gain, _SMALLEST_GAIN), 1.0)
 
 
 def change_point(null: float, max_weight: float, observations: Sequence[Observation]) -> int:
@@ -181,29 +273,51 @@ def change_point(null: float, max_weight: float, observations: Sequence[Observat
     return int(place)
 
 
-def labels_until_alarm(detector: Detector, share: float, earned: float) -> int | None:
+def labels_until_alarm(
+    detector: Detector, share: float, earned: float, held_elsewhere: Sequence[float] = ()
+) -> int | None:
     """How many more labels call an alarm if this share of them is wrong; None when no number does.
 
-    A forecast, not a promise: the wealth of each stake grows by its expected logarithm until one more wrong answer
-    fills the purses, and a wrong answer has to come. `earned` is the budget that comes with each label.
+    A forecast, not a promise: the wealth of each stake grows by its expected logarithm (a little more, because alarms
+    come in lucky stretches), and by what time adds, until one more wrong answer refutes the last part, and a wrong
+    answer has to come. `earned` is the budget that comes with each label.
     """
     import numpy as np
 
-    stakes = np.array(STAKES)
-    won, lost = stakes * (1 - detector.null) / detector.null, -stakes
-    growth = share * np.log1p(won) + (1 - share) * np.log1p(lost)
-    wealth = np.array(detector.wealth) + earned / len(STAKES)
+    bounds, stakes = np.array(detector.null.bounds)[:, None], np.array(STAKES)
+    won, lost = np.where(bounds < 1, stakes * (1 - bounds) / bounds, 0.0), np.where(bounds < 1, -stakes, 0.0)
+    typical = share * np.log1p(won) + (1 - share) * np.log1p(lost)
+    growth = (1 - _LUCK) * typical + _LUCK * np.log1p(share * won + (1 - share) * lost)
+    wealth = np.array(detector.wealth).reshape(growth.shape) + earned / len(STAKES)
+    missing = np.array(detector.null.goals) - np.array(held_elsewhere or (0.0,) * len(bounds))
 
     def alarms(labels: int) -> bool:
-        log_growth = np.minimum(growth * (labels - 1), 700.0)
-        return labels * share >= 1 and bool(np.sum(wealth * np.exp(log_growth) * (1 + won)) >= 1)
+        grown = np.exp(np.minimum(growth * (labels - 1), 700.0))
+        rate = np.where(growth == 0, 1.0, np.expm1(growth))
+        added = earned / len(STAKES) * np.where(growth == 0, labels - 1.0, (grown - 1) / rate)
+        reached = ((wealth * grown + added) * (1 + won)).sum(axis=1)
+        return labels * share >= 1 and bool((reached >= missing).all())
 
-    if float(growth.max()) <= 0 or not wealth.any():
-        return None
-    return smallest_sufficient(alarms)
+    return smallest_sufficient(alarms) if wealth.any() else None
 
 
-def has_alarmed(detector: Detector | None) -> bool:
+class AlarmState(Protocol):
+    """What a decision asks a detector, or several that alarm together."""
+
+    @property
+    def evidence(self) -> float:
+        """The evidence against health; 1 is an alarm."""
+
+    @property
+    def alarmed_at(self) -> datetime | None:
+        """When it alarmed; None without an alarm."""
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """Of an alarm: when the first answer was given that it rests on."""
+
+
+def has_alarmed(detector: AlarmState | None) -> bool:
     """Whether there is a detector and its alarm is not settled."""
     return detector is not None and detector.alarmed_at is not None
 

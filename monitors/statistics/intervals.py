@@ -9,9 +9,10 @@ from Wilson's limits gave up to 2.7 % false alarms where 1 % was promised.
 A label drawn with chance pi stands for 1/pi predictions. The limits of a weighted share are Gaffke's (2005;
 Learned-Miller and Thomas 2020) for the mean of `weight * (wrong - share)`: quantiles of the weighted mean under random
 exponential masses on the labels, where one label more, of the heaviest weight, is supposed to be right (lower limit) or
-wrong (upper limit). With equal weights they are Clopper and Pearson's. That they hold is proved for equal weights, and
-for others conjectured and found in every distribution tried (see the tests). Bets on the same mean (Waudby-Smith and
-Ramdas 2024) are proved and 20 to 60 % wider.
+wrong (upper limit). For labels that are right or wrong and weigh alike they are Clopper and Pearson's, which are
+proved. For other weights, and for means of values between 0 and 1 (`bounded_mean`, which the null of `expected_drop`
+rests on), that they hold is a conjecture that held in every distribution tried (see the tests). Bets on the same mean
+(Waudby-Smith and Ramdas 2024) are proved and 20 to 60 % wider.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -151,7 +152,8 @@ def difference_limits(share: Estimate, other: Estimate) -> tuple[float, float]:
 def bounded_mean(counts: Mapping[float, int], confidence: float) -> Estimate:
     """The mean of values from 0 to 1, given how many there are of each; each limit with that confidence.
 
-    Raises WindowError without values.
+    The limits are Gaffke's: proved where all values are 0 or 1, and a conjecture for others. Raises WindowError without
+    values.
     """
     total = sum(counts.values())
     if not total or min(counts) < 0 or max(counts) > 1:

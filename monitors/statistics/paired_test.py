@@ -1,102 +1,73 @@
-"""A sequential test of whether a new version is worse than the one before, on the same labelled predictions.
+"""Tests whether a new version is worse than the one before, on blocks of answers that both versions gave.
 
-Both versions have answered the same picture. `outcome` is +1 where only the one before was right, -1 where only the
-new one was, 0 where both were right or both wrong. For each stake `s` a purse of 1 is multiplied by
+A block is what is independent: a request, a client's hour, an entity. `excess` is the number of its answers that only
+the version before read rightly, less those that only the new one did, each answer weighing one over the chance its
+label had to be drawn; answers on which the versions agree, or that were not drawn, count nothing. A stake `s` turns a
+block into the factor `1 + s * excess`, and the product of such factors is evidence: while the new version is at least
+as good its expectation is at most 1, so it reaches 1/level with a chance of at most `level` (Markov; for all moments
+together: Ville).
 
-    W <- W * (1 + s * share * outcome)
+`whole_week_evidence` is one look at whole weeks, by one stake that was fixed by the blocks' sizes alone. With a fixed
+stake the product's expectation is at most exp(s * sum of the blocks' expectations), so it holds for a version that is
+as good over the whole week, whatever its better and worse hours and days are.
 
-where `share` is the label's sampling weight over the largest one possible. While the new version is at least as
-good, the weighted outcome has a mean of at most 0, whatever the world does to both, so the mean of the purses is a
-supermartingale that begins at 1. By Ville's inequality it ever reaches 1/level with a chance of at most `level`,
-however often one looks and whenever one stops (bets: Waudby-Smith and Ramdas 2024). With equal shares this is a
-sequential form of McNemar's test.
+`early_evidence` may be looked at whenever one likes, so it asks for more: it is evidence against "at no time is the new
+version more than `margin` worse", where weekdays and weekends differ by less than that. Each of its stakes pays
+`1 - s * margin` for every answer that was put to both versions (bets: Waudby-Smith and Ramdas 2024).
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, log, log1p, sqrt
+from typing import Final
 
 from monitors.errors import WindowError
 
-STAKES: Final[tuple[float, ...]] = tuple(0.02 * 45 ** (place / 7) for place in range(8))
-"""The best stake is the excess of lost over won answers among those that differ: from 2 % to 90 %."""
+EARLY_STAKES: Final[tuple[float, ...]] = tuple(0.9 / 2**place for place in range(16))
+"""Stakes per answer; one that a block could ruin is left out, its money with it."""
+MAX_STAKE: Final = 0.9
+"""The most of a purse that one block may cost."""
+_MAX_LOG: Final = 700.0
 
 
 @dataclass(frozen=True)
-class PairedOutcome:
-    """One labelled picture: what each version answered, the truth, and the label's share of the heaviest weight."""
+class PairedBlock:
+    """What the labels of one block say: how much the new version lost more than it won.
 
-    previous_label: str
-    new_label: str
-    truth: str
-    share: float = 1.0
+    `size` is the most it could have been, had all of the block's answers been drawn, and `square` is its square as
+    expected before the draw: neither knows what was drawn. 0 stands for the square of the size.
+    """
 
-    @property
-    def loss_difference(self) -> int:
-        return int(self.previous_label == self.truth) - int(self.new_label == self.truth)
+    excess: float
+    size: float
+    square: float = 0.0
 
-
-@dataclass(frozen=True)
-class PairedTest:
-    """What is remembered between labels: a purse per stake, and how many pictures went which way."""
-
-    wealth: tuple[float, ...] = (1.0,) * len(STAKES)
-    n: int = 0
-    lost: int = 0
-    won: int = 0
-    max_evidence: float = 1.0
-    """The most the purses ever held on average: a proof stays one."""
-
-    @property
-    def evidence(self) -> float:
-        """How much the purses hold on average, 1 at the beginning."""
-        return sum(self.wealth) / len(self.wealth)
-
-    def rejects(self, level: float) -> bool:
-        """Whether the new version is proved worse; wrong with a chance of at most `level`, over all looks together."""
-        return self.max_evidence * level >= 1
-
-    def to_json(self) -> dict[str, Any]:
-        """The state as JSON values; `from_json` gives back an equal test."""
-        numbers = {"n": self.n, "lost": self.lost, "won": self.won, "highest": self.max_evidence}
-        return {"wealth": list(self.wealth), **numbers}
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> "PairedTest":
-        """The test of `to_json`; raises WindowError naming what does not fit."""
-        try:
-            wealth = tuple(float(stake_wealth) for stake_wealth in raw["wealth"])
-            numbers = {name: int(raw[name]) for name in ("n", "lost", "won")}
-            test = cls(wealth, **numbers, max_evidence=float(raw["highest"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise WindowError(f"{dict(raw)!r} is no duel's state ({error}); begin a new duel") from error
-        if len(test.wealth) != len(STAKES):
-            raise WindowError(f"a state of {len(test.wealth)} stakes does not fit {len(STAKES)}; begin a new duel")
-        return test
+    def __post_init__(self) -> None:
+        if not (self.size > 0 and abs(self.excess) <= self.size * (1 + 1e-9)):
+            raise WindowError(f"an excess of {self.excess} does not fit a block of {self.size}; it is at most its size")
 
 
-def update_test(test: PairedTest, outcomes: Iterable[PairedOutcome], level: float) -> PairedTest:
-    """The test after these pairs; once it proves something at that level, further ones change nothing."""
-    for pair in outcomes:
-        if test.rejects(level):
-            break
-        if not 0 < pair.share <= 1:
-            raise WindowError(f"a label's share of {pair.share} does not fit; it is above 0 and at most 1")
-        outcome = pair.loss_difference
-        wealth = test.wealth
-        if outcome:
-            bet = pair.share * outcome
-            wealth = tuple(amount * (1 + stake * bet) for amount, stake in zip(wealth, STAKES, strict=True))
-        updated = replace(
-            test, wealth=wealth, n=test.n + 1, lost=test.lost + (outcome > 0), won=test.won + (outcome < 0)
-        )
-        test = replace(updated, max_evidence=max(test.max_evidence, updated.evidence))
-    return test
+def early_evidence(blocks: Sequence[PairedBlock], answers: int, margin: float) -> float:
+    """The evidence that the new version is more than `margin` worse, `answers` having been put to both versions."""
+    if not blocks:
+        return 1.0
+    largest = max(block.size for block in blocks)
+    stakes = [stake for stake in EARLY_STAKES if stake * largest <= MAX_STAKE]
+    growths = [_growth(blocks, stake) + answers * log1p(-stake * margin) for stake in stakes]
+    return sum(exp(min(_MAX_LOG, growth)) for growth in growths) / len(EARLY_STAKES)
 
 
-def describe_test(test: PairedTest, new: int, before: int) -> str:
-    """The counts in words, for people."""
-    return (
-        f"Of {test.n:,} labelled {'answer' if test.n == 1 else 'answers'}, {test.lost:,} that version {new} read wrong "
-        f"are read right by version {before}, and {test.won:,} the other way round."
-    )
+def whole_week_evidence(blocks: Sequence[PairedBlock], level: float) -> float:
+    """The evidence that the new version is worse over whole weeks, by the stake that is best at that level."""
+    if not blocks:
+        return 1.0
+    squares = sum(block.square or block.size**2 for block in blocks)
+    stake = min(MAX_STAKE / max(block.size for block in blocks), sqrt(2 * log(1 / level) / squares))
+    return exp(min(_MAX_LOG, _growth(blocks, stake)))
+
+
+def _growth(blocks: Sequence[PairedBlock], stake: float) -> float:
+    """The logarithm of what the blocks make of a purse of 1."""
+    import numpy as np
+
+    return float(np.log1p(stake * np.array([block.excess for block in blocks])).sum())

@@ -125,17 +125,21 @@ class ErrorByConfidence:
 
 @dataclass(frozen=True)
 class ReferenceMix:
-    """How often a version's first answers named each class, and the end of the last minute among them."""
+    """How often a version named each class in the hours of its first days that a window is compared with.
+
+    `until` is the end of the whole reference, `text` says which hours: "the same hours of its first 7 days".
+    """
 
     class_counts: Mapping[str, int]
     until: datetime
+    text: str
 
 
 @dataclass(frozen=True)
 class Baseline:
     """What a version is held against.
 
-    Its counts on the golden set, latency by class of serving hosts, what its confidence is worth, its first answers.
+    Its counts on the golden set, latency by class of serving hosts, what its confidence is worth, its first days.
     """
 
     accuracy_correct: int

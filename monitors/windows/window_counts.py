@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from monitors.errors import WindowError
@@ -68,6 +68,20 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class SourceWindow:
+    """Which answers the labels of one source are counted of, from `start` to `end`.
+
+    It ends where answers are not yet `maturity` old, which says when their labels are read. `late_share`: how many of
+    the labels of right answers come later still, where that is known.
+    """
+
+    start: datetime
+    end: datetime
+    maturity: timedelta = timedelta(0)
+    late_share: float | None = None
+
+
+@dataclass(frozen=True)
 class EstimateFromRows:
     """What a window's newest rows gave: of `n` rows an estimate, or the fault that left none; neither below enough."""
 
@@ -103,6 +117,7 @@ class WindowCounts:
     end: datetime
     predictions: int = 0
     labels: tuple[LabelCount, ...] = ()
+    """By source: an answer with labels of two sources is counted by each, as each weighs it."""
     latency: Mapping[str, BinCounts] = field(default_factory=dict)
     since_change: Mapping[str, tuple[LabelCount, ...]] = field(default_factory=dict)
     """For each stream whose detector has alarmed: the labels of answers given since the change it found."""
@@ -113,6 +128,10 @@ class WindowCounts:
     serving_since: datetime | None = None
     predictions_by_confidence: Mapping[str, BinCounts] = field(default_factory=dict)
     input_comparison: InputComparison | None = None
+    source_windows: Mapping[str, SourceWindow] = field(default_factory=dict)
+    """Of each source that is read: the answers whose labels are counted."""
+    waiting_sources: tuple[str, ...] = ()
+    """The sources whose labels are not read, because it cannot be told yet how late they come."""
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) != len(self.classes) or not self.classes:

@@ -52,16 +52,16 @@ class DataProfile:
 
     def as_report(self) -> dict[str, object]:
         """As plain values: counts of all, names of the first."""
-        conflicts = [each for each in self.duplicates if each.is_conflict]
-        across = [each for each in self.duplicates if each.spans_splits]
+        conflicts = [duplicate for duplicate in self.duplicates if duplicate.is_conflict]
+        across = [duplicate for duplicate in self.duplicates if duplicate.spans_splits]
         return {
             "balance": {side: dict(counts) for side, counts in self.balance.items()},
             "writers": dict(self.writers),
             "images_with_copies": len(self.duplicates),
             "images_labelled_differently": len(conflicts),
             "images_on_several_sides": len(across),
-            "labelled_differently": [asdict(each) for each in conflicts[:MAX_LISTED]],
-            "copies": [asdict(each) for each in self.duplicates[:MAX_LISTED]],
+            "labelled_differently": [asdict(duplicate) for duplicate in conflicts[:MAX_LISTED]],
+            "copies": [asdict(duplicate) for duplicate in self.duplicates[:MAX_LISTED]],
         }
 
 
@@ -69,15 +69,19 @@ def profile_data(sides: Mapping[str, ImageSet], classes: Sequence[str]) -> DataP
     """Look at each side, and across them at copies by content."""
     if not any(len(rows) for rows in sides.values()):
         raise DataError(f"the sides {', '.join(sides)} hold no rows to look at; load some first")
-    places: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    places_by_image: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for side, rows in sides.items():
         for image, label in zip(rows.ids, rows.labels.tolist(), strict=True):
-            places[image].append((side, classes[label]))
-    duplicates = [DuplicateImage(image, tuple(there)) for image, there in places.items() if len(there) > 1]
+            places_by_image[image].append((side, classes[label]))
+    duplicates = [DuplicateImage(image, tuple(there)) for image, there in places_by_image.items() if len(there) > 1]
     return DataProfile(
         balance={side: _class_counts(rows, classes) for side, rows in sides.items()},
         writers={side: len(set(rows.writers) - {""}) for side, rows in sides.items() if rows.writers},
-        duplicates=tuple(sorted(duplicates, key=lambda each: (not each.is_conflict, -len(each.places), each.image))),
+        duplicates=tuple(
+            sorted(
+                duplicates, key=lambda duplicate: (not duplicate.is_conflict, -len(duplicate.places), duplicate.image)
+            )
+        ),
     )
 
 
@@ -97,9 +101,9 @@ def class_balance_plot(profile: DataProfile) -> bytes:
     figure = Figure(figsize=(max(5.0, 0.9 * len(classes)), 3.6), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(sides)
-    for place, (side, counts) in enumerate(sides.items()):
+    for side_index, (side, counts) in enumerate(sides.items()):
         total = sum(counts.values())
-        at = np.arange(len(classes)) + (place - (len(sides) - 1) / 2) * width
+        at = np.arange(len(classes)) + (side_index - (len(sides) - 1) / 2) * width
         axes.bar(at, [100 * counts[name] / total for name in classes], width, label=f"{side} ({total})")
     axes.set_xticks(range(len(classes)), classes)
     axes.set(xlabel="class", ylabel="percent of the side")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipelines.engines.latency import measure_interleaved
 from pipelines.engines.torch_engine import TorchEngine, limit_threads
 from pipelines.evaluation.classification_scores import ClassificationScores
 from pipelines.image.corruptions import SEVERITIES, corrupt, mild_corruptions
-from registry.catalog import QUARANTINE_TAG, Catalog, RegisteredVersion
+from registry.catalog import QUARANTINE_TAG, RegisteredVersion
 from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEvidence, PairedConfidence
 from registry.gate.paired_comparison import PairedPredictions
 from registry.gate.row_outcomes import ROWS_FILE, GateRowOutcomes, RowOutcomes
@@ -41,6 +42,7 @@ def collect_gate_evidence(
     size_bytes: int,
     scores: ClassificationScores,
     best: BestVersion | None,
+    attempt: int = 1,
 ) -> GateEvidence | FirstVersionEvidence:
     """What the gate will look at; a first version has only its golden counts to show."""
     champion, golden = spec.champion, spec.split.golden
@@ -51,7 +53,7 @@ def collect_gate_evidence(
     champion_ms, candidate_ms = interleaved_latency(champion.predictor, candidate)
     return GateEvidence(
         golden=PairedPredictions(golden.labels, before.argmax(axis=1), after.argmax(axis=1), "golden"),
-        feedback=None if recent is None else _paired_comparison(champion.predictor, candidate, recent, "feedback"),
+        feedback=None if recent is None else _recent_comparison(spec, champion.predictor, candidate, recent),
         classes=spec.pipeline.classes,
         champion_latency_p95_ms=champion_ms,
         candidate_latency_p95_ms=candidate_ms,
@@ -65,6 +67,7 @@ def collect_gate_evidence(
         robustness=_mild_corruption_comparisons(champion.predictor, candidate, golden),
         strong=_severe_corruption_comparisons(champion.predictor, candidate, golden),
         groups=_group_tags(spec, golden.ids + (() if recent is None else recent.ids)),
+        attempt=attempt,
     )
 
 
@@ -76,8 +79,24 @@ def gate_row_outcomes(spec: TrainingSpec, selection: Rows, candidate: TorchEngin
     )
 
 
+def attempt_number(versions: Sequence[RegisteredVersion], champion: Champion | None, golden: ImageSet) -> int:
+    """Which candidate comes next, from 1, of those compared on these golden rows since the last promotion.
+
+    Counted are versions newer than every one that ever was champion, whoever trained them and whatever the gate said. A
+    version that noted no digest is counted.
+    """
+    if champion is None:
+        return 1
+    promoted = [version.version for version in versions if PROMOTION_TAG in version.tags]
+    newest = max([champion.version, *promoted])
+    return 1 + sum(
+        version.version > newest and version.tags.get(GOLDEN_DIGEST_TAG, golden.digest) == golden.digest
+        for version in versions
+    )
+
+
 def best_past_champion(
-    tracking: TrackingStore, catalog: Catalog, name: str, champion: Champion | None, golden: ImageSet
+    tracking: TrackingStore, versions: Sequence[RegisteredVersion], champion: Champion | None, golden: ImageSet
 ) -> BestVersion | None:
     """The version with the most golden rows right among all that were champion; None when the champion is that one.
 
@@ -88,7 +107,7 @@ def best_past_champion(
         return None
     judged = [
         version
-        for version in catalog.versions(name)
+        for version in versions
         if (version.version == champion.version or _was_champion(version)) and _has_comparable_score(version, golden)
     ]
     best = max(
@@ -137,6 +156,16 @@ def _paired_comparison(champion: TorchEngine, candidate: TorchEngine, rows: Imag
         candidate=candidate(rows.images).argmax(axis=1),
         origin=origin,
     )
+
+
+def _recent_comparison(
+    spec: TrainingSpec, champion: TorchEngine, candidate: TorchEngine, rows: ImageSet
+) -> PairedPredictions:
+    """Both models on the held-back rows, each of which counts by its share and belongs to its block."""
+    shares = np.array([spec.judging_shares.get(i, 1.0) for i in rows.ids])
+    names = [spec.blocks.get(i, i) for i in rows.ids]
+    blocks = np.unique(np.array(names), return_inverse=True)[1]
+    return replace(_paired_comparison(champion, candidate, rows, "feedback"), shares=shares, blocks=blocks)
 
 
 def _mild_corruption_comparisons(

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipelines.candidate.candidate_report import build_report, log_report
-from pipelines.candidate.gate_evidence import best_past_champion, collect_gate_evidence, gate_row_outcomes
+from pipelines.candidate.gate_evidence import (
+    attempt_number,
+    best_past_champion,
+    collect_gate_evidence,
+    gate_row_outcomes,
+)
 from pipelines.candidate.model_card import build_card
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.run_log import epoch_logger, log_model, log_results, log_training_spec, version_tags
@@ -85,8 +90,10 @@ def make_candidate(
         # 2. Evaluate it on the golden set, and compare it with the champion.
         probabilities = model(golden.images)
         scores = score_predictions(probabilities, golden.labels, spec.pipeline.classes)
-        best = best_past_champion(tracking, catalog, spec.pipeline.name, spec.champion, golden)
-        evidence = collect_gate_evidence(spec, rows, model, size_bytes, scores, best)
+        versions = catalog.versions(spec.pipeline.name)
+        best = best_past_champion(tracking, versions, spec.champion, golden)
+        attempt = attempt_number(versions, spec.champion, golden)
+        evidence = collect_gate_evidence(spec, rows, model, size_bytes, scores, best, attempt)
         verdict = gate_verdict(evidence)
         ensure_wanted("while its candidate was judged")
         run.log_text(EVIDENCE_FILE, evidence.to_json())

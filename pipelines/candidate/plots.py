@@ -20,6 +20,8 @@ DPI = 110
 GRID_COLUMNS = 8
 GRID_IMAGES = 64
 GRID_CAPTION = 7  # pixels above each image for its text
+CONFUSED_THUMBNAILS = 8
+"""Images of one confused pair."""
 
 
 def loss_curve(history: Sequence[EpochMetrics]) -> bytes:
@@ -61,19 +63,19 @@ def confusion_matrix_plot(scores: ClassificationScores, classes: Sequence[str], 
 
 def sample_grid(images: NDArray[np.uint8], labels: Sequence[str], predictions: Sequence[str] | None = None) -> bytes:
     """The first images with their truth; a wrong guess is shown in red."""
-    shown = min(len(images), GRID_IMAGES)
-    if shown == 0 or len(labels) != len(images) or (predictions is not None and len(predictions) != len(images)):
+    count = min(len(images), GRID_IMAGES)
+    if count == 0 or len(labels) != len(images) or (predictions is not None and len(predictions) != len(images)):
         raise DataError(
             f"{len(images)} images, {len(labels)} labels and {len(predictions or ())} guesses make no grid; "
             "give at least one image, and as many texts as images"
         )
     height, width = images.shape[1:]
-    cell, rows = height + GRID_CAPTION, -(-shown // GRID_COLUMNS)
+    cell, rows = height + GRID_CAPTION, -(-count // GRID_COLUMNS)
     mosaic = np.full((rows * cell, GRID_COLUMNS * (width + 2)), 255, dtype=np.uint8)
     figure = Figure(figsize=(GRID_COLUMNS, 1.25 * rows))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    for index in range(shown):
+    for index in range(count):
         top, left = index // GRID_COLUMNS * cell + GRID_CAPTION, index % GRID_COLUMNS * (width + 2)
         mosaic[top : top + height, left : left + width] = images[index]
         wrong = predictions is not None and predictions[index] != labels[index]
@@ -92,29 +94,34 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-THUMBNAILS = 8
-
-
 def reliability_diagram(bins: Sequence[ReliabilityBin], title: str) -> bytes:
     """Share of right answers against confidence with 95 % intervals, above how many answers lie in each bin."""
-    full = [each for each in bins if each.rows]
-    if not full:
+    filled_bins = [reliability_bin for reliability_bin in bins if reliability_bin.rows]
+    if not filled_bins:
         raise DataError("there are no answers to draw a reliability diagram of; judge at least one row")
     figure = Figure(figsize=(5, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="grey", linestyle="--", label="confidence as it should be")
-    shares = [each.correct / each.rows for each in full]
-    limits = [wilson_interval(each.correct, each.rows) for each in full]
+    shares = [reliability_bin.correct / reliability_bin.rows for reliability_bin in filled_bins]
+    limits = [wilson_interval(reliability_bin.correct, reliability_bin.rows) for reliability_bin in filled_bins]
     reach = [
         [s - low for s, (low, _) in zip(shares, limits, strict=True)],
         [high - s for s, (_, high) in zip(shares, limits, strict=True)],
     ]
-    upper.errorbar([each.confidence for each in full], shares, yerr=reach, fmt="o", capsize=2, label="answers")
+    upper.errorbar(
+        [reliability_bin.confidence for reliability_bin in filled_bins],
+        shares,
+        yerr=reach,
+        fmt="o",
+        capsize=2,
+        label="answers",
+    )
     upper.set(ylabel="share of right answers", title=title, xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(loc="upper left")
     upper.grid(alpha=0.3)
-    lower.bar([each.low for each in bins], [each.rows for each in bins], [each.high - each.low for each in bins],
-              align="edge", edgecolor="white")  # fmt: skip
+    edges = [reliability_bin.low for reliability_bin in bins]
+    widths = [reliability_bin.high - reliability_bin.low for reliability_bin in bins]
+    lower.bar(edges, [reliability_bin.rows for reliability_bin in bins], widths, align="edge", edgecolor="white")
     lower.set(xlabel="confidence", ylabel="answers", yscale="symlog")
     return to_png(figure)
 
@@ -126,11 +133,11 @@ def confused_images(
     pairs: Sequence[tuple[int, int, int]],
     classes: Sequence[str],
 ) -> bytes:
-    """One line per confused pair (truth, answer, rows): its first pictures; raises DataError where there is none."""
+    """One line per confused pair (truth, answer, rows): its first images; raises DataError where there is none."""
     if not pairs:
         raise DataError("no answer was wrong, so no pair was confused; draw this only where there are mistakes")
-    figure = Figure(figsize=(2 + 0.7 * THUMBNAILS, 0.8 * len(pairs) + 0.3), layout="constrained")
-    grid = figure.subplots(len(pairs), THUMBNAILS + 1, squeeze=False)
+    figure = Figure(figsize=(2 + 0.7 * CONFUSED_THUMBNAILS, 0.8 * len(pairs) + 0.3), layout="constrained")
+    grid = figure.subplots(len(pairs), CONFUSED_THUMBNAILS + 1, squeeze=False)
     for (truth, answer, rows), line in zip(pairs, grid, strict=True):
         for axes in line:
             axes.set_axis_off()
@@ -147,14 +154,14 @@ def interval_plot(lines: Sequence[tuple[str, float, float, float]], title: str, 
         raise DataError("there are no shares to draw; give at least one line")
     figure = Figure(figsize=(6.5, 0.24 * len(lines) + 1.2), layout="constrained")
     axes = figure.subplots()
-    places = range(len(lines))
+    positions = range(len(lines))
     values = [share for _, share, _, _ in lines]
     reach = [[max(0.0, s - low) for _, s, low, _ in lines], [max(0.0, high - s) for _, s, _, high in lines]]
-    axes.errorbar(values, places, xerr=reach, fmt="o", capsize=2)
+    axes.errorbar(values, positions, xerr=reach, fmt="o", capsize=2)
     if reference is not None:
         axes.axvline(reference, color="grey", linestyle="--", label=f"all rows as they are: {reference:.2%}")
         axes.legend(loc="best", fontsize=8)
-    axes.set_yticks(places, [name for name, _, _, _ in lines], fontsize=8)
+    axes.set_yticks(positions, [name for name, _, _, _ in lines], fontsize=8)
     axes.invert_yaxis()
     axes.set(title=title, xlabel="share of right answers, with 95 % interval")
     axes.grid(alpha=0.3)

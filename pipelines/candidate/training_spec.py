@@ -48,6 +48,10 @@ class TrainingSpec:
     origins: Mapping[str, LabelOrigin] = field(default_factory=dict)
     """Where each label came from, by feedback id; `feedback` may hold several labels of one image."""
     quotas: LabelQuotas = field(default_factory=LabelQuotas)
+    judging_shares: Mapping[str, float] = field(default_factory=dict)
+    """How much a held-back image counts, by content hash, above 0 and at most 1; 1 where it is not named."""
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    """By content hash, what images that may be wrong together have in common, such as their request."""
     group_tags: Mapping[str, str] = field(default_factory=dict)
     """A tag of an image, by its content hash, such as the place it came from; the gate compares tagged groups."""
     unusable: tuple[ExcludedLabel, ...] = ()

@@ -1,4 +1,4 @@
-"""Reads labelled pictures from a folder that holds one folder of PNG files per class."""
+"""Reads labelled images from a folder that holds one folder of PNG files per class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_image_folder(
 ) -> ImageSet:
     """Every PNG file below `folder/CLASS/`, grey, fitted into height x width, in the order of names.
 
-    `classes` says which class the pictures of a folder belong to; several folders may share one. Pictures become what
+    `classes` says which class the images of a folder belong to; several folders may share one. Images become what
     a server makes of them, bright ink on dark ground, so that a model is asked for what it learnt from.
     """
     if not folder.is_dir():

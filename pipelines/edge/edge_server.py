@@ -1,6 +1,6 @@
 """The edge server: answers the platform's /v1/predict on a device with one exported model, recording nothing.
 
-It needs Python, NumPy, Pillow and ONNX Runtime, and of this repository connections.py, payloads.py and pictures.py:
+It needs Python, NumPy, Pillow and ONNX Runtime, and of this repository three modules, which import nothing else of it:
 `platform export --with-server` writes them beside the model; copy the folder to a device and run `python edge.py
 MODEL.onnx` there. Requests and answers are those of the platform's API server.
 """
@@ -42,15 +42,8 @@ if __package__ == "pipelines.edge":
         parse_header,
     )
 else:  # on a device, where they lie beside this file
-    from connections import BoundedServer, serve_until_signal  # type: ignore[import-not-found, no-redef]
-    from payloads import (  # type: ignore[import-not-found, no-redef]
-        JsonLimits,
-        PayloadError,
-        PayloadTooLargeError,
-        describe_value,
-        parse_form,
-    )
-    from pictures import (  # type: ignore[import-not-found, no-redef]
+    from bounded_server import BoundedServer, serve_until_signal  # type: ignore[import-not-found, no-redef]
+    from image_decoding import (  # type: ignore[import-not-found, no-redef]
         MIN_COUNTED_SIDE,
         POLARITIES,
         ImageDecodeError,
@@ -58,6 +51,13 @@ else:  # on a device, where they lie beside this file
         decode_image,
         image_from_array,
         parse_header,
+    )
+    from request_payloads import (  # type: ignore[import-not-found, no-redef]
+        JsonLimits,
+        PayloadError,
+        PayloadTooLargeError,
+        describe_value,
+        parse_form,
     )
 
 os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"  # it reads this when imported
@@ -126,7 +126,7 @@ class EdgeModel:
         return np.stack(images)
 
     def decode_image(self, item: object, name: str) -> GreyImages:
-        """One image as picture bytes, base64 text or an array of numbers from 0 to 255."""
+        """One image as bytes of an image file, base64 text or an array of numbers from 0 to 255."""
         return self._decode_item(item, name, MAX_REQUEST_PIXELS)[0]
 
     def _decode_item(self, item: object, name: str, pixel_budget: int) -> tuple[GreyImages, int]:
@@ -139,25 +139,25 @@ class EdgeModel:
         try:
             if not isinstance(item, bytes):
                 return image_from_array(item, self.height, self.width), 0
-            found = parse_header(item)
+            header = parse_header(item)
             if (
-                found.width * found.height > MAX_PIXELS
-                or MIN_COUNTED_SIDE * max(found.width, found.height) > MAX_PIXELS
+                header.width * header.height > MAX_PIXELS
+                or MIN_COUNTED_SIDE * max(header.width, header.height) > MAX_PIXELS
             ):
                 raise RequestRejectedError(
                     413, f"{name} is over {MAX_PIXELS / 1e6:g} megapixels, or very long and thin"
                 )
-            if found.decode_cost > pixel_budget:
+            if header.decode_cost > pixel_budget:
                 raise RequestRejectedError(
                     413, f"with {name} the pictures are over {MAX_REQUEST_PIXELS / 1e6:g} megapixels"
                 )
-            return decode_image(found, self.polarity, self.height, self.width), found.decode_cost
+            return decode_image(header, self.polarity, self.height, self.width), header.decode_cost
         except ImageDecodeError as error:
             raise RequestRejectedError(422, f"{name} {error}") from error
 
 
 def predict_response(model: EdgeModel, content_type: str, body: bytes, request_id: str = "") -> dict[str, Any]:
-    """The answer to one request, in the form of the platform's /v1/predict; raises Refused."""
+    """The answer to one request, in the form of the platform's /v1/predict; raises RequestRejectedError."""
     started = time.perf_counter()
     try:
         items, texts = _parse_request(model, content_type, body)
@@ -177,9 +177,9 @@ def predict_response(model: EdgeModel, content_type: str, body: bytes, request_i
         }
         for row in probabilities
     ]
-    spent = round((time.perf_counter() - started) * 1000, 3)
+    latency_ms = round((time.perf_counter() - started) * 1000, 3)
     answered_id = texts.get("request_id") or request_id or str(uuid.uuid4())
-    return {"request_id": answered_id, "predictions": predictions, "latency_ms": spent, "recorded": False}
+    return {"request_id": answered_id, "predictions": predictions, "latency_ms": latency_ms, "recorded": False}
 
 
 def _parse_request(model: EdgeModel, content_type: str, body: bytes) -> tuple[list[object], dict[str, str]]:
@@ -238,7 +238,7 @@ class EdgeRequestHandler(BaseHTTPRequestHandler):
         if not super().parse_request():
             return False
         if self.headers.get_payload() or any(
-            isinstance(each, MALFORMED_HEADER_DEFECTS) for each in self.headers.defects
+            isinstance(defect, MALFORMED_HEADER_DEFECTS) for defect in self.headers.defects
         ):
             self._send_problem(RequestRejectedError(400, "a header is malformed"))
             return False
@@ -267,21 +267,21 @@ class EdgeRequestHandler(BaseHTTPRequestHandler):
             if len(body) != length:
                 raise RequestRejectedError(400, f"the body ended after {len(body)} of {length} bytes")
             self.server.mark_connection(self.connection, busy=True)
-            kind, told = self.headers.get("content-type", ""), self.headers.get("x-request-id", "")
+            content_type, request_id = self.headers.get("content-type", ""), self.headers.get("x-request-id", "")
             with self.server.prediction_slots:
-                made = predict_response(self.server.model, kind, body, told[:MAX_TEXT_LENGTH])
-            self._send_json(200, made)
-        except RequestRejectedError as refused:
-            self._send_problem(refused)
+                response = predict_response(self.server.model, content_type, body, request_id[:MAX_TEXT_LENGTH])
+            self._send_json(200, response)
+        except RequestRejectedError as error:
+            self._send_problem(error)
         except OSError:
             self.close_connection = True
         except Exception as error:  # noqa: BLE001 - a request must not end without an answer
             self._send_problem(RequestRejectedError(500, f"the server failed ({type(error).__name__})"))
 
     def _check_key(self) -> None:
-        scheme, _, rest = self.headers.get("authorization", "").partition(" ")
-        given = self.headers.get("x-api-key") or (rest.strip() if scheme.lower() == "bearer" else "")
-        if not self.server.accepts_key(given):
+        scheme, _, token = self.headers.get("authorization", "").partition(" ")
+        key = self.headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
+        if not self.server.accepts_key(key):
             raise RequestRejectedError(401, "give this server's key: Authorization: Bearer KEY")
 
     def _body_length(self) -> int:
@@ -295,10 +295,10 @@ class EdgeRequestHandler(BaseHTTPRequestHandler):
             raise RequestRejectedError(413, f"the body has {lengths[0][:20]} bytes; at most {MAX_BODY}")
         return int(lengths[0])
 
-    def _send_problem(self, refused: RequestRejectedError) -> None:
+    def _send_problem(self, error: RequestRejectedError) -> None:
         self.close_connection = True  # the rest of its body was not read
         body = {"type": "urn:mlplatform:problem:refused", "title": "The request cannot be answered"}
-        self._send_json(refused.status, {**body, "status": refused.status, "detail": str(refused)}, "problem+json")
+        self._send_json(error.status, {**body, "status": error.status, "detail": str(error)}, "problem+json")
 
     def _send_json(self, status: int, value: object, kind: str = "json") -> None:
         content = json.dumps(value).encode()
@@ -334,12 +334,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--polarity", choices=POLARITIES, default="auto")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        model = EdgeModel(asked.model, asked.threads, asked.polarity)
-        serve_until_signal(make_server(model, asked.host, asked.port, os.environ.get(KEY_VARIABLE, "")))
-    except RequestRejectedError as refused:
-        parser.error(str(refused))
+        model = EdgeModel(arguments.model, arguments.threads, arguments.polarity)
+        serve_until_signal(make_server(model, arguments.host, arguments.port, os.environ.get(KEY_VARIABLE, "")))
+    except RequestRejectedError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -26,9 +26,9 @@ from registry.model_package import MODEL_FILE, ONNX_FILE
 EdgeFormat = Literal["onnx", "onnx-int8", "executorch"]
 SERVER_FILES = {
     "edge.py": "edge/edge_server.py",
-    "connections.py": "edge/bounded_server.py",
-    "payloads.py": "edge/request_payloads.py",
-    "pictures.py": "image/image_decoding.py",
+    "bounded_server.py": "edge/bounded_server.py",
+    "request_payloads.py": "edge/request_payloads.py",
+    "image_decoding.py": "image/image_decoding.py",
 }
 """What answers with an ONNX file on a device, by its name there, and where it lies here; it needs nothing else."""
 CALIBRATION_ROWS = 256
@@ -90,13 +90,13 @@ def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str,
     """The written file beside the version's PyTorch graph: answers on rows with truth, size and time per image."""
     if not len(rows):
         raise DataError("there are no rows to compare answers on; give at least one labelled row")
-    theirs = load_torch_engine(folder / MODEL_FILE, classes, threads=1)
+    original = load_torch_engine(folder / MODEL_FILE, classes, threads=1)
     if form == "executorch":
-        ours: InferenceEngine = load_executorch_engine(out, classes, theirs.height, theirs.width)
+        exported: InferenceEngine = load_executorch_engine(out, classes, original.height, original.width)
     else:
-        ours = load_onnx_engine(out, classes, threads=1)
-    reference, predictions = theirs(rows.images), ours(rows.images)
-    times = {engine: _latency_percentiles(engine) for engine in (theirs, ours)}
+        exported = load_onnx_engine(out, classes, threads=1)
+    reference, predictions = original(rows.images), exported(rows.images)
+    times = {engine: _latency_percentiles(engine) for engine in (original, exported)}
     return Parity(
         format=form,
         rows=len(rows),
@@ -106,16 +106,16 @@ def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str,
         accuracy_pytorch=float((reference.argmax(axis=1) == rows.labels).mean()),
         size_bytes=out.stat().st_size,
         size_bytes_pytorch=(folder / MODEL_FILE).stat().st_size,
-        p50_ms=times[ours][0],
-        p95_ms=times[ours][1],
-        p50_ms_pytorch=times[theirs][0],
-        p95_ms_pytorch=times[theirs][1],
+        p50_ms=times[exported][0],
+        p95_ms=times[exported][1],
+        p50_ms_pytorch=times[original][0],
+        p95_ms_pytorch=times[original][1],
     )
 
 
 def _latency_percentiles(model: InferenceEngine) -> tuple[float, float]:
-    spent = measure_latency(model, LATENCY_CALLS)
-    return round(float(np.percentile(spent, 50)), 3), round(float(np.percentile(spent, 95)), 3)
+    latencies_ms = measure_latency(model, LATENCY_CALLS)
+    return round(float(np.percentile(latencies_ms, 50)), 3), round(float(np.percentile(latencies_ms, 95)), 3)
 
 
 def _with_model_metadata(content: bytes, classes: tuple[str, ...], name: str, version: int) -> bytes:

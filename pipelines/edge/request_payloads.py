@@ -41,7 +41,7 @@ class JsonLimits:
 
     @classmethod
     def for_images(cls, count: int, height: int, width: int) -> JsonLimits:
-        """What so many pictures need as arrays of numbers, in any form that is taken, with room to spare."""
+        """What so many images need as arrays of numbers, in any form that is taken, with room to spare."""
         return cls(count * (height + 4) + 1024, count + 1024, count * (height * width + 8) + 8192)
 
     def check(self, body: bytes) -> None:

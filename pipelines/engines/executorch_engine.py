@@ -1,7 +1,7 @@
 """Exports a model as an ExecuTorch program (.pte), for phones and boards, and computes with it.
 
 ExecuTorch is the successor of PyTorch Mobile (https://docs.pytorch.org/executorch/). The layers that XNNPACK knows are
-lowered to it. A program answers one image at a time: a device has one picture to read, and its memory is planned ahead.
+lowered to it. A program answers one image at a time: a device has one image to read, and its memory is planned ahead.
 """
 
 from __future__ import annotations

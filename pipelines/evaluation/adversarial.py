@@ -40,7 +40,7 @@ def pgd(
 ) -> torch.Tensor:
     """Steps of 2.5 epsilon / steps along the sign of the gradient, from a random start, kept within epsilon.
 
-    A picture that was misread on the way stays as it was then. `network` answers logits.
+    An image that was misread on the way stays as it was then. `network` answers logits.
     """
     _check_epsilon(epsilon)
     generator = torch.Generator().manual_seed(seed)
@@ -62,7 +62,7 @@ def pgd(
 
 
 def count_correct(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> int:
-    """How many of the pictures are read right."""
+    """How many of the images are read right."""
     with torch.inference_mode():
         parts = [
             int((network(x).argmax(1) == y).sum())

@@ -23,9 +23,9 @@ def augment(batch: torch.Tensor, amount: Augmentation, generator: torch.Generato
     if amount.stroke:
         images = _change_strokes(images, amount.stroke * (2 * _uniform((len(images), 1, 1, 1), generator) - 1))
     if amount.contrast:
-        kept = 1 - amount.contrast * _uniform((len(images), 1, 1, 1), generator)
+        original_rows = 1 - amount.contrast * _uniform((len(images), 1, 1, 1), generator)
         means = images.mean(dim=(2, 3), keepdim=True)
-        images = means + kept * (images - means)
+        images = means + original_rows * (images - means)
     if amount.noise:
         grain = torch.randn(images.shape, generator=generator, device=generator.device) * amount.noise
         images = (images + grain).clamp(0.0, 1.0)

@@ -1,7 +1,7 @@
 """Corrupts images at stated levels, for robustness tables and for the gate.
 
 After Hendrycks and Dietterich (ICLR 2019) and MNIST-C (Mu and Gilmer, 2019), for small grey digits. What is drawn at
-random follows from a picture's own content, so a table can be made again.
+random follows from an image's own content, so a table can be made again.
 """
 
 from __future__ import annotations
@@ -28,9 +28,15 @@ SEVERITIES: Final[dict[str, tuple[float, float, float]]] = {
     "thin strokes": (1 / 3, 2 / 3, 1.0),
     "thick strokes": (1 / 3, 2 / 3, 1.0),
 }
-"""Noise: standard deviation of 255. Blur: standard deviation in picture heights. Shift and occlusion: share of height
+"""Noise: standard deviation of 255. Blur: standard deviation in image heights. Shift and occlusion: share of height
 and width. Rotation: degrees, either way. Contrast: the share that is left. Strokes: how far towards the thinnest or
 thickest 3x3 neighbour."""
+MILD_SHIFT: Final = 1 / 14
+"""Share of the image's height and width."""
+MILD_NOISE: Final = 25.0
+MILD_BLUR: Final = 1 / 28
+"""Standard deviation in image heights."""
+MILD_CONTRAST: Final = 0.5
 
 
 def corrupt(images: Images, kind: str, level: int) -> Images:
@@ -62,40 +68,40 @@ def _shift(images: FloatImages, amount: float, draws: list[np.random.Generator])
     """A step in each direction, either way; the ground's black fills the gap."""
     _, height, width = images.shape
     down, right = max(1, round(amount * height)), max(1, round(amount * width))
-    wide = np.pad(images, ((0, 0), (down, down), (right, right)))
-    moved = []
-    for image, draw in zip(wide, draws, strict=True):
+    padded = np.pad(images, ((0, 0), (down, down), (right, right)))
+    shifted_images = []
+    for image, draw in zip(padded, draws, strict=True):
         rows, columns = draw.choice([0, 2 * down]), draw.choice([0, 2 * right])
-        moved.append(image[rows : rows + height, columns : columns + width])
-    return np.stack(moved)
+        shifted_images.append(image[rows : rows + height, columns : columns + width])
+    return np.stack(shifted_images)
 
 
 def _rotation(images: FloatImages, amount: float, draws: list[np.random.Generator]) -> FloatImages:
     from scipy import ndimage  # takes a moment to import
 
-    turned = [
+    rotated_images = [
         ndimage.rotate(image, float(draw.choice([-amount, amount])), reshape=False, order=1)
         for image, draw in zip(images, draws, strict=True)
     ]
-    return np.stack(turned)
+    return np.stack(rotated_images)
 
 
 def _contrast(images: FloatImages, amount: float, _draws: list[np.random.Generator]) -> FloatImages:
     means = images.mean(axis=(1, 2), keepdims=True)
-    faded: FloatImages = means + amount * (images - means)
-    return faded
+    flattened: FloatImages = means + amount * (images - means)
+    return flattened
 
 
 def _occlusion(images: FloatImages, amount: float, draws: list[np.random.Generator]) -> FloatImages:
     """A black square on the middle two thirds, where the ink is."""
     _, height, width = images.shape
     down, right = max(1, round(amount * height)), max(1, round(amount * width))
-    hidden = images.copy()
-    for image, draw in zip(hidden, draws, strict=True):
+    occluded = images.copy()
+    for image, draw in zip(occluded, draws, strict=True):
         row = int(draw.integers(height // 6, max(height // 6 + 1, height - height // 6 - down + 1)))
         column = int(draw.integers(width // 6, max(width // 6 + 1, width - width // 6 - right + 1)))
         image[row : row + down, column : column + right] = 0
-    return hidden
+    return occluded
 
 
 def _thin_strokes(images: FloatImages, amount: float, _draws: list[np.random.Generator]) -> FloatImages:
@@ -124,55 +130,41 @@ _CORRUPTIONS: Final[dict[str, Callable[[FloatImages, float, list[np.random.Gener
 }
 
 
-MILD_SHIFT = 1 / 14
-"""Of the picture's height and width."""
-
-
-MILD_NOISE = 25.0
-
-
-MILD_BLUR = 1 / 28
-"""Standard deviation in picture heights."""
-
-
-MILD_CONTRAST = 0.5
-
-
 def mild_corruptions(images: Images) -> dict[str, Images]:
     """Each kind and the images (n, height, width) under it.
 
-    What is drawn, noise and the way to shift, follows from an image's own content: the same image is always disturbed
+    What is drawn, noise and the way to shift, follows from an image's own content: the same image is always corrupted
     alike, in whatever order and company.
     """
     draws = [np.random.default_rng(int(content_hash(image)[:16], 16)) for image in images]
-    ways = np.array([draw.choice([-1, 1], 2) for draw in draws], dtype=np.int64).reshape(-1, 2)
-    grain = np.array([draw.normal(0.0, MILD_NOISE, images.shape[1:]) for draw in draws]).reshape(images.shape)
+    directions = np.array([draw.choice([-1, 1], 2) for draw in draws], dtype=np.int64).reshape(-1, 2)
+    noise = np.array([draw.normal(0.0, MILD_NOISE, images.shape[1:]) for draw in draws]).reshape(images.shape)
     means = images.mean(axis=(1, 2), keepdims=True)
     return {
         "blur": _mild_blur(images),
         "contrast": _to_pixels(means + MILD_CONTRAST * (images - means)),
-        "noise": _to_pixels(images + grain),
-        "shift": _mild_shift(images, ways),
+        "noise": _to_pixels(images + noise),
+        "shift": _mild_shift(images, directions),
     }
 
 
 def _mild_blur(images: Images) -> Images:
-    # scipy.ndimage takes a moment to import, and only the gate disturbs pictures.
+    # scipy.ndimage takes a moment to import, and only the gate corrupts images.
     from scipy import ndimage
 
     width = MILD_BLUR * images.shape[1]
     return _to_pixels(ndimage.gaussian_filter(images.astype(np.float64), (0, width, width), mode="nearest"))
 
 
-def _mild_shift(images: Images, ways: NDArray[np.int64]) -> Images:
-    """The images moved by (down, right) times SHIFT; the edge's pixels fill the gap."""
+def _mild_shift(images: Images, directions: NDArray[np.int64]) -> Images:
+    """The images moved by (down, right) times MILD_SHIFT; the edge's pixels fill the gap."""
     _, height, width = images.shape
-    steps = ways * np.maximum(1, np.rint(MILD_SHIFT * np.array([height, width])).astype(np.int64))
+    steps = directions * np.maximum(1, np.rint(MILD_SHIFT * np.array([height, width])).astype(np.int64))
     rows = np.clip(np.arange(height) - steps[:, :1], 0, height - 1)
     columns = np.clip(np.arange(width) - steps[:, 1:], 0, width - 1)
-    moved: Images = images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return moved
+    shifted_images: Images = images[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return shifted_images
 
 
-def _to_pixels(light: NDArray[np.float64]) -> Images:
-    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+def _to_pixels(values: NDArray[np.float64]) -> Images:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -65,7 +65,7 @@ class GradCamExplainer:
 
 
 def render_overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:
-    """The picture under its heat map as a PNG, enlarged: black nothing, red to yellow the most."""
+    """The image under its heat map as a PNG, enlarged: black nothing, red to yellow the most."""
     strength = np.clip(heat, 0.0, 1.0)
     colour = np.stack(
         [np.clip(3 * strength, 0, 1), np.clip(3 * strength - 1, 0, 1), np.clip(3 * strength - 2, 0, 1)], -1

@@ -1,4 +1,4 @@
-"""Decodes pictures from outside as a person sees them, alike for servers, devices and trainings.
+"""Decodes images from outside as a person sees them, alike for servers, devices and trainings.
 
 A file is looked over before anything is unpacked: its chunks or segments are counted, its size and what it costs are
 read, and only what the pixels need is handed to Pillow. Needs NumPy and Pillow alone, so that a device can have it.
@@ -55,11 +55,11 @@ _EXIF_TRANSPOSES: Final = {
 
 
 class ImageDecodeError(ValueError):
-    """A file that is no whole PNG or JPEG, or one that is not read here; the text goes behind the picture's name."""
+    """A file that is no whole PNG or JPEG, or one that is not read here; the text goes behind the image's name."""
 
 
 class ImageHeader(NamedTuple):
-    """What a file says of its picture, and the part of the file that the pixels need."""
+    """What a file says of its image, and the part of the file that the pixels need."""
 
     file_format: ImageFormat
     width: int
@@ -81,7 +81,7 @@ class ImageHeader(NamedTuple):
 
 
 def parse_header(data: bytes) -> ImageHeader:
-    """Look a file over in time that grows with its length only; raises PictureError for what is no PNG or JPEG."""
+    """Look a file over in time that grows with its length only; raises ImageDecodeError for what is no PNG or JPEG."""
     if data[:8] == PNG_SIGNATURE:
         return _parse_png(data)
     if data[:3] == b"\xff\xd8\xff":
@@ -93,51 +93,59 @@ def _parse_png(data: bytes) -> ImageHeader:
     if len(data) < 33 or data[8:16] != b"\0\0\0\rIHDR":
         raise ImageDecodeError(f"is neither PNG nor JPEG ({len(data)} bytes)")
     columns, rows, depth, colour, *_ = _ihdr(data, 16)
-    once: dict[bytes, tuple[int, int]] = {}
-    pixels: list[tuple[int, int]] = []
-    place, chunks, end = 33, 1, len(data)
-    while place + 12 <= end:
-        size, kind = _chunk_head(data, place)
-        chunks, after = chunks + 1, place + 12 + size
+    span_by_kind: dict[bytes, tuple[int, int]] = {}
+    pixel_chunks: list[tuple[int, int]] = []
+    offset, chunks, end = 33, 1, len(data)
+    while offset + 12 <= end:
+        length, kind = _chunk_head(data, offset)
+        chunks, next_offset = chunks + 1, offset + 12 + length
         if chunks > MAX_CHUNKS:
             raise ImageDecodeError(f"has more than {MAX_CHUNKS} chunks; save it again")
         if kind == b"IEND":
             break
-        if after > end:
+        if next_offset > end:
             raise ImageDecodeError("is broken or truncated (a chunk is longer than the file)")
         if kind == b"IDAT":
-            if size:
-                pixels.append((place, after))
-        elif kind in _SINGLE_CHUNKS and kind not in once and size <= _MAX_CHUNK_BYTES[kind]:
-            once[kind] = (place, after)
-        place = after
-    lean = len(pixels) == 1 and chunks == 3 and place + 12 == end  # header, pixels, end: nothing to leave out
-    if lean:
+            if length:
+                pixel_chunks.append((offset, next_offset))
+        elif kind in _SINGLE_CHUNKS and kind not in span_by_kind and length <= _MAX_CHUNK_BYTES[kind]:
+            span_by_kind[kind] = (offset, next_offset)
+        offset = next_offset
+    is_minimal = (
+        len(pixel_chunks) == 1 and chunks == 3 and offset + 12 == end
+    )  # header, pixels, end: nothing to leave out
+    if is_minimal:
         return ImageHeader("PNG", columns, rows, data, bit_depth=depth)
-    found = {kind: data[first + 8 : last - 4] for kind, (first, last) in once.items()}
-    clear = found.get(b"tRNS", b"")
-    levels = struct.unpack(f">{len(clear) // 2}H", clear) if (colour, len(clear)) in ((0, 2), (2, 6)) else ()
-    kept = [once[kind] for kind in (b"PLTE", b"tRNS") if kind in once and (kind == b"PLTE" or colour == 3)]
+    contents = {kind: data[first + 8 : last - 4] for kind, (first, last) in span_by_kind.items()}
+    transparent = contents.get(b"tRNS", b"")
+    levels = (
+        struct.unpack(f">{len(transparent) // 2}H", transparent)
+        if (colour, len(transparent)) in ((0, 2), (2, 6))
+        else ()
+    )
+    needed_chunks = [
+        span_by_kind[kind] for kind in (b"PLTE", b"tRNS") if kind in span_by_kind and (kind == b"PLTE" or colour == 3)
+    ]
     return ImageHeader(
         "PNG",
         columns,
         rows,
-        _minimal_png(data, kept, pixels),
-        orientation=_orientation(found[b"eXIf"]) if b"eXIf" in found else 1,
-        gamma=_gamma(found),
+        _minimal_png(data, needed_chunks, pixel_chunks),
+        orientation=_orientation(contents[b"eXIf"]) if b"eXIf" in contents else 1,
+        gamma=_gamma(contents),
         transparent_value=levels,
         bit_depth=depth,
     )
 
 
-def _minimal_png(data: bytes, kept: list[tuple[int, int]], pixels: list[tuple[int, int]]) -> bytes:
+def _minimal_png(data: bytes, needed_chunks: list[tuple[int, int]], pixel_chunks: list[tuple[int, int]]) -> bytes:
     """The file with the chunks that are kept alone, and not cut into very many pieces."""
-    parts = [data[:33], *(data[first:last] for first, last in kept)]
-    if len(pixels) <= _MAX_SEPARATE_IDATS:
-        parts += [data[first:last] for first, last in pixels]
+    parts = [data[:33], *(data[first:last] for first, last in needed_chunks)]
+    if len(pixel_chunks) <= _MAX_SEPARATE_IDATS:
+        parts += [data[first:last] for first, last in pixel_chunks]
     else:
-        whole = b"IDAT" + b"".join([data[first + 8 : last - 4] for first, last in pixels])
-        parts += [struct.pack(">I", len(whole) - 4), whole, struct.pack(">I", zlib.crc32(whole))]
+        merged_chunk = b"IDAT" + b"".join([data[first + 8 : last - 4] for first, last in pixel_chunks])
+        parts += [struct.pack(">I", len(merged_chunk) - 4), merged_chunk, struct.pack(">I", zlib.crc32(merged_chunk))]
     return b"".join([*parts, _IEND])
 
 
@@ -149,20 +157,20 @@ def _gamma(chunks: dict[bytes, bytes]) -> float:
 
 
 def _parse_jpeg(data: bytes) -> ImageHeader:
-    kept, frame, orientation, seen = [b"\xff\xd8"], None, 0, set[int]()
-    place, end = 2, len(data)
+    needed_segments, frame, orientation, seen_markers = [b"\xff\xd8"], None, 0, set[int]()
+    offset, end = 2, len(data)
     for _ in range(MAX_SEGMENTS):
-        if place + 4 > end or data[place] != 0xFF:
+        if offset + 4 > end or data[offset] != 0xFF:
             raise ImageDecodeError("is broken or truncated (its segments end too early)")
-        marker = data[place + 1]
+        marker = data[offset + 1]
         if marker == 0xFF:  # filling
-            place += 1
+            offset += 1
             continue
         if marker == 0xDA:
             break
-        after = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        segment = data[place:after]
-        if marker == 0x01 or 0xD0 <= marker <= 0xD9 or after > end or after < place + 4:
+        next_offset = offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
+        segment = data[offset:next_offset]
+        if marker == 0x01 or 0xD0 <= marker <= 0xD9 or next_offset > end or next_offset < offset + 4:
             raise ImageDecodeError("is broken or truncated (a segment is not where it should be)")
         if marker in _OTHER_FRAMES or (marker in _HUFFMAN_FRAMES and (frame is not None or len(segment) < 10)):
             raise ImageDecodeError("is a JPEG of a kind that is not read here; save it as a usual JPEG or PNG")
@@ -170,52 +178,54 @@ def _parse_jpeg(data: bytes) -> ImageHeader:
             frame = segment
         if marker == 0xE1 and segment[4:10] == b"Exif\0\0" and not orientation:
             orientation = _orientation(segment[10:])
-        named = (marker == 0xE0 and segment[4:9] == b"JFIF\0") or (marker == 0xEE and segment[4:9] == b"Adobe")
-        if marker < 0xE0 or (named and marker not in seen):
-            kept.append(segment)
-            seen.add(marker)
-        place = after
+        is_known_header = (marker == 0xE0 and segment[4:9] == b"JFIF\0") or (
+            marker == 0xEE and segment[4:9] == b"Adobe"
+        )
+        if marker < 0xE0 or (is_known_header and marker not in seen_markers):
+            needed_segments.append(segment)
+            seen_markers.add(marker)
+        offset = next_offset
     else:
         raise ImageDecodeError(f"has more than {MAX_SEGMENTS} segments before its pixels; save it again")
     if frame is None:
         raise ImageDecodeError("is broken or truncated (it does not say its size)")
-    scans = data.count(b"\xff\xda", place)
+    scans = data.count(b"\xff\xda", offset)
     if scans > MAX_SCANS:
         raise ImageDecodeError(f"is a JPEG of {scans} scans; at most {MAX_SCANS} are read: save it again")
     rows, columns = struct.unpack(">HH", frame[5:9])
-    lean = b"".join([*kept, data[place:]])
-    return ImageHeader("JPEG", columns, rows, lean, scans=scans, orientation=orientation or 1)
+    minimal = b"".join([*needed_segments, data[offset:]])
+    return ImageHeader("JPEG", columns, rows, minimal, scans=scans, orientation=orientation or 1)
 
 
 def _orientation(exif: bytes) -> int:
-    """Which way up a camera says a picture is: 1 to 8, and 1 where it says nothing that can be understood."""
+    """Which way up a camera says an image is: 1 to 8, and 1 where it says nothing that can be understood."""
     order: Literal["little", "big"] = "little" if exif[:2] == b"II" else "big"
 
-    def number(place: int, size: int) -> int:
-        return int.from_bytes(exif[place : place + size], order)
+    def number(offset: int, size: int) -> int:
+        return int.from_bytes(exif[offset : offset + size], order)
 
     if exif[:4] not in (b"II*\0", b"MM\0*"):
         return 1
     first = number(4, 4)
     for entry in range(min(number(first, 2), MAX_EXIF_ENTRIES)):
-        place = first + 2 + 12 * entry
-        if place + 12 > len(exif):
+        offset = first + 2 + 12 * entry
+        if offset + 12 > len(exif):
             return 1
-        if number(place, 2) == 0x0112:
-            value = number(place + 8, 2)
-            return value if number(place + 2, 2) == 3 and 1 <= value <= 8 else 1
+        if number(offset, 2) == 0x0112:
+            value = number(offset + 8, 2)
+            return value if number(offset + 2, 2) == 3 and 1 <= value <= 8 else 1
     return 1
 
 
 def image_from_array(item: object, height: int, width: int) -> NDArray[np.uint8]:
-    """A nested list of height × width numbers from 0 to 255 as greys; raises PictureError."""
-    wanted = f"a {height}×{width} array of numbers"
+    """A nested list of height × width numbers from 0 to 255 as greys; raises ImageDecodeError."""
+    expected_text = f"a {height}×{width} array of numbers"
     try:
         array = np.asarray(item)
     except ValueError as error:
-        raise ImageDecodeError(f"is ragged or nested too deep; send {wanted}") from error
+        raise ImageDecodeError(f"is ragged or nested too deep; send {expected_text}") from error
     if array.dtype.kind not in "iuf" and array.size:  # NumPy would read "12", true and null as numbers, too
-        raise ImageDecodeError(f"is neither base64 text nor {wanted}")
+        raise ImageDecodeError(f"is neither base64 text nor {expected_text}")
     if array.shape != (height, width):
         shape = "×".join(str(side) for side in array.shape) or "a single value"
         raise ImageDecodeError(f"has shape {shape}; this model takes {height}×{width}")
@@ -225,7 +235,7 @@ def image_from_array(item: object, height: int, width: int) -> NDArray[np.uint8]
 
 
 def decode_image(header: ImageHeader, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
-    """The greys of a picture, ink bright on dark, fitted into height × width; raises PictureError."""
+    """The greys of an image, ink bright on dark, fitted into height × width; raises ImageDecodeError."""
     try:
         with Image.open(BytesIO(header.data), formats=(header.file_format,)) as opened:
             if opened.size != (header.width, header.height):
@@ -249,36 +259,36 @@ def decode_image(header: ImageHeader, polarity: Polarity, height: int, width: in
     return np.frombuffer(raw, np.uint8).reshape(height, width)
 
 
-def _to_grey(picture: Image.Image, header: ImageHeader, polarity: Polarity) -> Image.Image:
-    """A picture as greys, what is transparent in it shown on a ground from which its ink stands out."""
+def _to_grey(image: Image.Image, header: ImageHeader, polarity: Polarity) -> Image.Image:
+    """An image as greys, what is transparent in it shown on a ground from which its ink stands out."""
     alpha: Image.Image | None = None
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture)
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
         grey = Image.fromarray((values // 256).clip(0, 255).astype(np.uint8))
         alpha = _mask_image(values != header.transparent_value[0]) if header.transparent_value else None
-    elif picture.mode == "LA":
-        grey, alpha = picture.split()
-    elif picture.mode in ("PA", "RGBA") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
+    elif image.mode == "LA":
+        grey, alpha = image.split()
+    elif image.mode in ("PA", "RGBA") or "transparency" in image.info:
+        layer = image.convert("RGBA")
         grey, alpha = layer.convert("L"), layer.getchannel("A")
     else:
-        grey = picture if picture.mode == "L" else picture.convert("L")
-        alpha = _colour_key_mask(picture, grey, header)
+        grey = image if image.mode == "L" else image.convert("L")
+        alpha = _colour_key_mask(image, grey, header)
     if header.gamma and abs(header.gamma * _SCREEN_GAMMA - 1) > 0.05:
         power = 1 / (header.gamma * _SCREEN_GAMMA)
         grey = grey.point([round(255 * (level / 255) ** power) for level in range(256)])
     return grey if alpha is None else _composite_on_ground(grey, alpha, polarity)
 
 
-def _colour_key_mask(picture: Image.Image, grey: Image.Image, header: ImageHeader) -> Image.Image | None:
-    """Where a picture is not of the one level or colour that its file calls transparent."""
+def _colour_key_mask(image: Image.Image, grey: Image.Image, header: ImageHeader) -> Image.Image | None:
+    """Where an image is not of the one level or colour that its file calls transparent."""
     if not header.transparent_value:
         return None
-    if picture.mode == "RGB":
-        shown = [
+    if image.mode == "RGB":
+        transparent_colour = [
             level >> 8 if header.bit_depth == 16 else level & 255 for level in header.transparent_value
         ]  # as Pillow reads them
-        return _mask_image((np.asarray(picture) != np.array(shown, np.uint8)).any(axis=2))
+        return _mask_image((np.asarray(image) != np.array(transparent_colour, np.uint8)).any(axis=2))
     level = (header.transparent_value[0] & ((1 << header.bit_depth) - 1)) * (255 // ((1 << header.bit_depth) - 1))
     return _mask_image(np.asarray(grey) != level)
 
@@ -290,11 +300,11 @@ def _mask_image(where: NDArray[np.bool_]) -> Image.Image:
 def _composite_on_ground(grey: Image.Image, alpha: Image.Image, polarity: Polarity) -> Image.Image:
     """On black or white: what the polarity says, else the one that the visible ink is further from."""
     black = ImageChops.multiply(grey, alpha)
-    white = polarity == "dark-on-light"
+    is_on_white = polarity == "dark-on-light"
     if polarity == "auto":
-        ink, cover = (sum(level * count for level, count in enumerate(each.histogram())) for each in (black, alpha))
-        white = cover > 0 and ink / cover < 0.5
-    return ImageChops.add(black, ImageChops.invert(alpha)) if white else black
+        ink, cover = (sum(level * count for level, count in enumerate(layer.histogram())) for layer in (black, alpha))
+        is_on_white = cover > 0 and ink / cover < 0.5
+    return ImageChops.add(black, ImageChops.invert(alpha)) if is_on_white else black
 
 
 def _is_dark_on_light(grey: Image.Image, raw: bytes) -> bool:

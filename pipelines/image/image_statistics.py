@@ -1,7 +1,7 @@
 """Plain statistics of an image's ink, light and noise, for input drift.
 
 Each image (height, width) is read as light from 0 to 1, bright ink on a dark ground. Its ground is the 5th
-percentile of its pixels and its ink's light the 99th; a pixel is ink when it is nearer to the latter. A picture
+percentile of its pixels and its ink's light the 99th; a pixel is ink when it is nearer to the latter. An image
 of one colour has no ink: its shares, slant and stroke are 0 and its centre is the middle.
 """
 

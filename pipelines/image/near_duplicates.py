@@ -1,6 +1,6 @@
-"""Finds near-duplicates: images that show the same picture, moved or changed a little.
+"""Finds near-duplicates: images that show the same thing, moved or changed a little.
 
-Two pictures are the same when one is the other moved, turned, brightened, blurred or made noisy by a little. Both are
+Two images are the same when one is the other moved, turned, brightened, blurred or made noisy by a little. Both are
 centred on their ink; the part of the candidate that small changes of the other cannot explain is measured (tangent
 distance: Simard, LeCun and Denker, "Efficient Pattern Recognition Using a New Transformation Distance", 1993).
 """
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 
 MAX_UNEXPLAINED_ENERGY = 0.004
-"""Two pictures are the same up to this share of energy; docs/LOG.md has the curve it was chosen from."""
+"""Two images are the same up to this share of energy; docs/LOG.md has the curve it was chosen from."""
 MIN_FINGERPRINT_COSINE = 0.95
 """Cosine of two fingerprints below which the finer look is not worth it."""
 MAX_NEIGHBOURS = 30
@@ -43,7 +43,7 @@ def fingerprint(images: NDArray[np.uint8]) -> Floats:
 def near_duplicate_mask(
     candidates: NDArray[np.uint8], protected: NDArray[np.uint8], *, max_unexplained: float = MAX_UNEXPLAINED_ENERGY
 ) -> NDArray[np.bool_]:
-    """Which candidates (n, h, w) show the same picture as any protected image (m, h, w); both uint8.
+    """Which candidates (n, h, w) show the same as any protected image (m, h, w); both uint8.
 
     Tolerates about 2 pixels, 3 degrees, a fifth of the contrast, mild noise and recompression. A copy always counts.
     """
@@ -66,54 +66,56 @@ def near_duplicate_mask(
 
 
 def first_occurrence_indices(images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """For each image (n, h, w) the place of the first that shows the same picture, (n,): its own where it is new.
+    """For each image (n, h, w) the index of the first that shows the same thing, (n,): its own where it is new.
 
-    Each is compared with such first ones only, so a chain of pictures that resemble their neighbours is no one picture.
+    Each is compared with such first ones only, so a chain of images that resemble their neighbours is no one image.
     """
-    found = np.arange(len(images))
+    first_indices = np.arange(len(images))
     firsts = np.zeros(0, dtype=np.int64)
-    seen = fingerprint(images) if len(images) else np.zeros((0, 0), dtype=np.float32)
-    spans = np.concatenate([_tangent_bases(part) for part in _chunks(images)]) if len(images) else seen
+    fingerprints = fingerprint(images) if len(images) else np.zeros((0, 0), dtype=np.float32)
+    spans = np.concatenate([_tangent_bases(part) for part in _chunks(images)]) if len(images) else fingerprints
     by_bytes: dict[bytes, int] = {}
     for start in range(0, len(images), CHUNK_ROWS):
-        places = np.arange(start, min(start + CHUNK_ROWS, len(images)))
+        chunk_indices = np.arange(start, min(start + CHUNK_ROWS, len(images)))
         if len(firsts):
-            nearest, shares = _best_match(seen[places], seen[firsts], spans[firsts])
-            alike = shares >= 1 - MAX_UNEXPLAINED_ENERGY
-            found[places[alike]] = firsts[nearest[alike]]
-        fresh: list[int] = []
-        for place in places.tolist():
-            copy = by_bytes.setdefault(images[place].tobytes(), place)
-            if copy != place:
-                found[place] = found[copy]
-            elif found[place] == place:
-                found[place] = _first_match(place, fresh, seen, spans)
-                fresh += [place] if found[place] == place else []
-        firsts = np.append(firsts, fresh)
-    return found
+            nearest, shares = _best_match(fingerprints[chunk_indices], fingerprints[firsts], spans[firsts])
+            is_match = shares >= 1 - MAX_UNEXPLAINED_ENERGY
+            first_indices[chunk_indices[is_match]] = firsts[nearest[is_match]]
+        new_indices: list[int] = []
+        for index in chunk_indices.tolist():
+            identical_index = by_bytes.setdefault(images[index].tobytes(), index)
+            if identical_index != index:
+                first_indices[index] = first_indices[identical_index]
+            elif first_indices[index] == index:
+                first_indices[index] = _first_match(index, new_indices, fingerprints, spans)
+                new_indices += [index] if first_indices[index] == index else []
+        firsts = np.append(firsts, new_indices)
+    return first_indices
 
 
-def _first_match(place: int, fresh: list[int], seen: Floats, spans: Floats) -> int:
-    """The first of these that shows the same picture as the one at a place, or the place itself."""
-    if not fresh:
-        return place
-    near = np.array(fresh, dtype=np.int64)[seen[fresh] @ seen[place] >= MIN_FINGERPRINT_COSINE]
-    shares = ((spans[near] @ seen[place]) ** 2).sum(axis=1)
-    return next((int(other) for other in near[shares >= 1 - MAX_UNEXPLAINED_ENERGY]), place)
+def _first_match(index: int, candidates: list[int], fingerprints: Floats, spans: Floats) -> int:
+    """The first of these that shows the same as the image at an index, or the index itself."""
+    if not candidates:
+        return index
+    neighbours = np.array(candidates, dtype=np.int64)[
+        fingerprints[candidates] @ fingerprints[index] >= MIN_FINGERPRINT_COSINE
+    ]
+    shares = ((spans[neighbours] @ fingerprints[index]) ** 2).sum(axis=1)
+    return next((int(other) for other in neighbours[shares >= 1 - MAX_UNEXPLAINED_ENERGY]), index)
 
 
-def _best_match(seen: Floats, held: Floats, spans: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """For each fingerprint (n,) the held image that explains most of it, of its nearest, and what share that is."""
-    cosines = seen @ held.T
-    nearest = np.argpartition(-cosines, min(MAX_NEIGHBOURS, len(held)) - 1, axis=1)[:, :MAX_NEIGHBOURS]
-    row, place = np.nonzero(np.take_along_axis(cosines, nearest, axis=1) >= MIN_FINGERPRINT_COSINE)
-    chosen, found = nearest[row, place], np.zeros(len(row), dtype=np.float32)
+def _best_match(fingerprints: Floats, reference: Floats, spans: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """For each fingerprint (n,) the reference that explains most of it, of its nearest, and what share that is."""
+    cosines = fingerprints @ reference.T
+    nearest = np.argpartition(-cosines, min(MAX_NEIGHBOURS, len(reference)) - 1, axis=1)[:, :MAX_NEIGHBOURS]
+    row, rank = np.nonzero(np.take_along_axis(cosines, nearest, axis=1) >= MIN_FINGERPRINT_COSINE)
+    reference_indices, explained = nearest[row, rank], np.zeros(len(row), dtype=np.float32)
     for first in range(0, len(row), CHUNK_ROWS):
         part = slice(first, first + CHUNK_ROWS)
-        found[part] = ((spans[chosen[part]] @ seen[row[part], :, None])[..., 0] ** 2).sum(axis=1)
-    best, shares = np.zeros(len(seen), dtype=np.intp), np.zeros(len(seen), dtype=np.float32)
-    rising = np.argsort(found, kind="stable")  # of one fingerprint's the greatest is written last
-    best[row[rising]], shares[row[rising]] = chosen[rising], found[rising]
+        explained[part] = ((spans[reference_indices[part]] @ fingerprints[row[part], :, None])[..., 0] ** 2).sum(axis=1)
+    best, shares = np.zeros(len(fingerprints), dtype=np.intp), np.zeros(len(fingerprints), dtype=np.float32)
+    order = np.argsort(explained, kind="stable")  # of one fingerprint's the greatest is written last
+    best[row[order]], shares[row[order]] = reference_indices[order], explained[order]
     return best, shares
 
 
@@ -142,8 +144,8 @@ def _centred_spectra(images: NDArray[np.uint8]) -> Spectra:
     below, beside = _ink_offset(np.abs(light))
     padded = np.pad(light, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
     softness = (images.shape[1] / REFERENCE_SIDE) ** 2 / 2
-    moved = np.exp(down * below + right * beside + softness * (down**2 + right**2))
-    waves: Spectra = (np.fft.rfft2(padded) * moved).astype(np.complex64)
+    phase = np.exp(down * below + right * beside + softness * (down**2 + right**2))
+    waves: Spectra = (np.fft.rfft2(padded) * phase).astype(np.complex64)
     return waves
 
 
@@ -162,7 +164,7 @@ def _inverse_spectrum(waves: Spectra, images: NDArray[np.uint8]) -> Floats:
 
 
 def _rotation_derivative(waves: Spectra, images: NDArray[np.uint8]) -> Floats:
-    """How each picture changes when it is turned about its middle."""
+    """How each image changes when it is turned about its middle."""
     down, right = _derivative_operators(images)
     height, width = (side + 2 * MARGIN for side in images.shape[1:])
     ys = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, None]
@@ -171,10 +173,10 @@ def _rotation_derivative(waves: Spectra, images: NDArray[np.uint8]) -> Floats:
     return change
 
 
-def _subsampled_vectors(pictures: Floats, images: NDArray[np.uint8]) -> Floats:
+def _subsampled_vectors(views: Floats, images: NDArray[np.uint8]) -> Floats:
     """Every second pixel within the margins, as vectors (n, d) of mean zero; softened, they lose nothing by it."""
     height, width = images.shape[1:]
-    inner = pictures[:, MARGIN : MARGIN + height : SAMPLE_STEP, MARGIN : MARGIN + width : SAMPLE_STEP]
+    inner = views[:, MARGIN : MARGIN + height : SAMPLE_STEP, MARGIN : MARGIN + width : SAMPLE_STEP]
     flat = inner.reshape(len(images), -1)
     even: Floats = flat - flat.mean(axis=1, keepdims=True)
     return even

@@ -47,7 +47,7 @@ ExclusionReason = Literal[
     "before the change",
 ]
 REVIEWABLE_REASONS: tuple[ExclusionReason, ...] = ("conflict", "suspicious")
-"""What a person can settle by looking at the picture."""
+"""What a person can settle by looking at the image."""
 DENIED_CORRECTION_SCORE = 0.5
 """The doubt about a correction that a trusted label denies: that label stands, so less hangs on it."""
 MAX_LISTED = 3
@@ -81,16 +81,16 @@ def resolve_conflicts(rows: FeedbackRows, context: LabelContext) -> tuple[Feedba
     """
     origins = context.origins_of(rows)
     by_image: dict[str, list[int]] = defaultdict(list)
-    for place in sorted(range(len(rows)), key=lambda i: (rows.ids[i], _precedence(origins[i]), rows.feedback_ids[i])):
-        by_image[rows.ids[place]].append(place)
-    kept: list[int] = []
-    aside: list[ExcludedLabel] = []
-    for places in by_image.values():
-        first = _accepted_row(places, rows, origins)
-        if first is not None:
-            kept.append(first)
-        aside += _rejected_labels(places, first, rows, origins)
-    return rows.take(kept), tuple(aside)
+    for row in sorted(range(len(rows)), key=lambda i: (rows.ids[i], _precedence(origins[i]), rows.feedback_ids[i])):
+        by_image[rows.ids[row]].append(row)
+    accepted_rows: list[int] = []
+    excluded: list[ExcludedLabel] = []
+    for image_rows in by_image.values():
+        accepted = _accepted_row(image_rows, rows, origins)
+        if accepted is not None:
+            accepted_rows.append(accepted)
+        excluded += _rejected_labels(image_rows, accepted, rows, origins)
+    return rows.take(accepted_rows), tuple(excluded)
 
 
 def _precedence(origin: LabelOrigin) -> tuple[bool, float, float]:
@@ -102,38 +102,43 @@ def _precedence(origin: LabelOrigin) -> tuple[bool, float, float]:
     )
 
 
-def _accepted_row(places: Sequence[int], rows: FeedbackRows, origins: Sequence[LabelOrigin]) -> int | None:
+def _accepted_row(image_rows: Sequence[int], rows: FeedbackRows, origins: Sequence[LabelOrigin]) -> int | None:
     """The place of the label that stands among those of one image, best first; None where they contradict."""
-    if origins[places[0]].source == "review":
-        return places[0]
-    trusted = [i for i in places if origins[i].source != "correction"] or places
-    return places[0] if len({int(rows.labels[i]) for i in trusted}) == 1 else None
+    if origins[image_rows[0]].source == "review":
+        return image_rows[0]
+    trusted = [i for i in image_rows if origins[i].source != "correction"] or image_rows
+    return image_rows[0] if len({int(rows.labels[i]) for i in trusted}) == 1 else None
 
 
 def _rejected_labels(
-    places: Sequence[int], first: int | None, rows: FeedbackRows, origins: Sequence[LabelOrigin]
+    image_rows: Sequence[int], accepted: int | None, rows: FeedbackRows, origins: Sequence[LabelOrigin]
 ) -> list[ExcludedLabel]:
     """The labels of one image that do not stand, each with what stands against it."""
-    given: dict[int, list[str]] = defaultdict(list)
-    for i in places:
-        given[int(rows.labels[i])].append(rows.feedback_ids[i])
+    ids_by_label: dict[int, list[str]] = defaultdict(list)
+    for i in image_rows:
+        ids_by_label[int(rows.labels[i])].append(rows.feedback_ids[i])
     against = {
-        label: _abbreviated([i for other in sorted(given) if other != label for i in given[other]]) for label in given
+        label: _abbreviated([i for other in sorted(ids_by_label) if other != label for i in ids_by_label[other]])
+        for label in ids_by_label
     }
-    aside = []
-    for i in places:
+    excluded = []
+    for i in image_rows:
         name, label = rows.feedback_ids[i], int(rows.labels[i])
-        if i == first:
+        if i == accepted:
             continue
-        if first is not None and label == rows.labels[first]:
-            aside.append(ExcludedLabel(name, "repeated", f"the same image and label as {rows.feedback_ids[first]}"))
-        elif first is not None and origins[first].source == "review":
-            detail = f"class {label} is not what review {rows.feedback_ids[first]} says: {rows.labels[first]}"
-            aside.append(ExcludedLabel(name, "overruled", detail))
+        if accepted is not None and label == rows.labels[accepted]:
+            excluded.append(
+                ExcludedLabel(name, "repeated", f"the same image and label as {rows.feedback_ids[accepted]}")
+            )
+        elif accepted is not None and origins[accepted].source == "review":
+            detail = f"class {label} is not what review {rows.feedback_ids[accepted]} says: {rows.labels[accepted]}"
+            excluded.append(ExcludedLabel(name, "overruled", detail))
         else:
             detail = f"class {label} is contradicted by {against[label]}"
-            aside.append(ExcludedLabel(name, "conflict", detail, 1.0 if first is None else DENIED_CORRECTION_SCORE))
-    return aside
+            excluded.append(
+                ExcludedLabel(name, "conflict", detail, 1.0 if accepted is None else DENIED_CORRECTION_SCORE)
+            )
+    return excluded
 
 
 def _abbreviated(names: Sequence[str]) -> str:
@@ -144,27 +149,27 @@ def _abbreviated(names: Sequence[str]) -> str:
 
 def exclude_known(rows: FeedbackRows, ids: Collection[str]) -> tuple[FeedbackRows, tuple[ExcludedLabel, ...]]:
     """The rows whose image is not among these identities: a gate must not ask what the base data teaches."""
-    sieve, known = _Filter(rows), frozenset(ids)
-    copies = [place for place, i in enumerate(rows.ids) if i in known]
-    sieve.exclude(dict.fromkeys(copies, "the base data holds this image"), "known image")
-    return sieve.rows, tuple(sieve.excluded)
+    row_filter, known_ids = _Filter(rows), frozenset(ids)
+    copies = [row for row, i in enumerate(rows.ids) if i in known_ids]
+    row_filter.exclude(dict.fromkeys(copies, "the base data holds this image"), "known image")
+    return row_filter.rows, tuple(row_filter.excluded)
 
 
 def exclude_cross_duplicates(
     training: FeedbackRows, holdout: FeedbackRows
 ) -> tuple[FeedbackRows, FeedbackRows, tuple[ExcludedLabel, ...]]:
-    """Rows of both sides without those whose picture the other side was shown first."""
-    stay, judge = separate_near_duplicates(training, holdout)
-    teaching, held = _Filter(training), _Filter(holdout)
+    """Rows of both sides without those whose image the other side was shown first."""
+    keep_training, keep_holdout = separate_near_duplicates(training, holdout)
+    training_filter, holdout_filter = _Filter(training), _Filter(holdout)
     sides: tuple[tuple[_Filter, NDArray[np.bool_], ExclusionReason], ...] = (
-        (teaching, stay, "near-duplicate of a held image"),
-        (held, judge, "near-duplicate of a training image"),
+        (training_filter, keep_training, "near-duplicate of a held image"),
+        (holdout_filter, keep_holdout, "near-duplicate of a training image"),
     )
-    for sieve, stays, reason in sides:
-        sieve.exclude(
-            dict.fromkeys(np.flatnonzero(~stays).tolist(), "the other side was shown this picture first"), reason
+    for row_filter, keep, reason in sides:
+        row_filter.exclude(
+            dict.fromkeys(np.flatnonzero(~keep).tolist(), "the other side was shown this picture first"), reason
         )
-    return teaching.rows, held.rows, (*teaching.excluded, *held.excluded)
+    return training_filter.rows, holdout_filter.rows, (*training_filter.excluded, *holdout_filter.excluded)
 
 
 def curate_training_rows(
@@ -172,27 +177,29 @@ def curate_training_rows(
 ) -> CurationResult:
     """The rows that may train, weighed; `protected` images (m, h, w) and what looks like them never do."""
     limits = quotas or LabelQuotas()
-    sieve = _Filter(rows)
+    row_filter = _Filter(rows)
     copies = np.flatnonzero(near_duplicate_mask(rows.images, protected))
-    sieve.exclude(dict.fromkeys(copies.tolist(), "it shows the same picture"), "near-duplicate of a held image")
-    _exclude_over_quota(sieve, context, limits)
-    sieve.exclude_label_issues(sieve.rows, context)
-    sieve.exclude(over_class_cap(sieve.rows, limits), "over quota")
-    weights = np.array([SOURCE_WEIGHT[origin.source] for origin in context.origins_of(sieve.rows)], dtype=np.float32)
-    return CurationResult(sieve.rows, weights, tuple(sieve.excluded))
+    row_filter.exclude(dict.fromkeys(copies.tolist(), "it shows the same picture"), "near-duplicate of a held image")
+    _exclude_over_quota(row_filter, context, limits)
+    row_filter.exclude_label_issues(row_filter.rows, context)
+    row_filter.exclude(over_class_cap(row_filter.rows, limits), "over quota")
+    weights = np.array(
+        [SOURCE_WEIGHT[origin.source] for origin in context.origins_of(row_filter.rows)], dtype=np.float32
+    )
+    return CurationResult(row_filter.rows, weights, tuple(row_filter.excluded))
 
 
 def curate_holdout(
     rows: FeedbackRows, context: LabelContext, training: FeedbackRows, quotas: LabelQuotas | None = None
 ) -> CurationResult:
-    """The rows of `resolve_conflicts` that the gate may use for a candidate made from `training`; each counts the same.
+    """The rows of `resolve_conflicts` that the gate may use for a candidate made from `training`.
 
     Only rows that the champion fails are ever doubted, so doubt can take gains from a candidate and never losses.
     """
-    sieve = _Filter(rows)
-    _exclude_over_quota(sieve, context, quotas or LabelQuotas())
-    sieve.exclude_label_issues(training, context)
-    return CurationResult(sieve.rows, np.ones(len(sieve.rows), dtype=np.float32), tuple(sieve.excluded))
+    row_filter = _Filter(rows)
+    _exclude_over_quota(row_filter, context, quotas or LabelQuotas())
+    row_filter.exclude_label_issues(training, context)
+    return CurationResult(row_filter.rows, np.ones(len(row_filter.rows), dtype=np.float32), tuple(row_filter.excluded))
 
 
 def label_lineage(
@@ -234,11 +241,12 @@ class _Filter:
 
     def exclude_label_issues(self, reference: FeedbackRows, context: LabelContext) -> None:
         """Set aside the rows that champion and probe contradict."""
-        found = find_label_issues(self.rows, reference, context)
+        issues = find_label_issues(self.rows, reference, context)
         self.excluded += [
-            ExcludedLabel(self.rows.feedback_ids[i], "suspicious", each.detail, each.score) for i, each in found.items()
+            ExcludedLabel(self.rows.feedback_ids[i], "suspicious", issue.detail, issue.score)
+            for i, issue in issues.items()
         ]
-        self.rows = self.rows.take([i for i in range(len(self.rows)) if i not in found])
+        self.rows = self.rows.take([i for i in range(len(self.rows)) if i not in issues])
 
 
 def _exclude_over_quota(row_filter: _Filter, context: LabelContext, quotas: LabelQuotas) -> None:
@@ -260,11 +268,11 @@ def separate_near_duplicates(
     their like.
     """
     ids = (*training.feedback_ids, *holdout.feedback_ids)
-    picked = (*(training.trains_only or (False,) * len(training)), *(False,) * len(holdout))
-    order = sorted(range(len(ids)), key=lambda place: (picked[place], ids[place]))
+    trains_only = (*(training.trains_only or (False,) * len(training)), *(False,) * len(holdout))
+    order = sorted(range(len(ids)), key=lambda row: (trains_only[row], ids[row]))
     images = np.concatenate([training.images, holdout.images])[order] if order else training.images
-    trains = np.array([place < len(training) for place in order], dtype=bool)
+    trains = np.array([row < len(training) for row in order], dtype=bool)
     fitting = trains[first_occurrence_indices(images)] == trains if order else trains
-    stays = np.zeros(len(order), dtype=bool)
-    stays[order] = fitting
-    return stays[: len(training)], stays[len(training) :]
+    keep = np.zeros(len(order), dtype=bool)
+    keep[order] = fitting
+    return keep[: len(training)], keep[len(training) :]

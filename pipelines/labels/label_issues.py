@@ -120,7 +120,7 @@ def find_label_issues(rows: FeedbackRows, reference: FeedbackRows, context: Labe
 
 
 def _probe_features(rows: FeedbackRows, answers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What the probe sees (n, d): the picture, and what the champion makes of it."""
+    """What the probe sees (n, d): the image, and what the champion makes of it."""
     parts = [fingerprint(rows.images) * FINGERPRINT_SCALE, np.log(answers + PROBABILITY_FLOOR) * PREDICTION_SCALE]
     return np.hstack(parts).astype(np.float64)
 

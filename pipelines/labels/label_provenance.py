@@ -24,7 +24,7 @@ SOURCE_WEIGHT: Mapping[LabelSource, float] = {"review": 1.0, "audit": 1.0, "dela
 class LabelOrigin:
     """Who gave a label, and how it came about; `labelled_at` is when, in seconds since 1970, and orders reviews only.
 
-    A `review` is a person's verdict on a picture that was picked for them because its label was in doubt.
+    A `review` is a person's verdict on an image that was picked for them because its label was in doubt.
     """
 
     source: LabelSource
@@ -36,7 +36,7 @@ class LabelOrigin:
 
     @property
     def is_internal(self) -> bool:
-        """Whether the operator's own people gave it, on pictures that the platform chose."""
+        """Whether the operator's own people gave it, on images that the platform chose."""
         return self.source in ("review", "audit")
 
     @property

@@ -27,7 +27,7 @@ UNNAMED_PROVIDERS: Final = "givers without a name"
 class LabelQuotas:
     """The most that one giver, all corrections or one class may make of the rows; none binds below `rows`.
 
-    Audits and reviews are free of the giver's quota: the platform picks the pictures and the operator's own people
+    Audits and reviews are free of the giver's quota: the platform picks the images and the operator's own people
     label them. So are the labels of feeds that the operator trusts.
     """
 

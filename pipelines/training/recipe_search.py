@@ -7,8 +7,8 @@ broken off goes on. It is installed by the extra `search`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +74,10 @@ def search(
     """
     if trials < 1:
         raise SearchError(f"a search of {trials} trials finds nothing; give 1 or more")
-    study = _study(f"{pipeline.name}/{base.name}", storage, seed)
-    with tracking.start_run(pipeline.name, f"search: {base.name}") as parent:
+    with (
+        _open_study(f"{pipeline.name}/{base.name}", storage, seed) as study,
+        tracking.start_run(pipeline.name, f"search: {base.name}") as parent,
+    ):
         parent.log_params({**base.as_params(), "trials": trials, "seed": seed, "study": study.study_name})
         study.enqueue_trial(initial_parameters(base), skip_if_exists=True)
         for _ in range(trials):
@@ -169,21 +171,28 @@ def _range_around(value: float, factor: float) -> tuple[float, float]:
     return value / factor, value * factor
 
 
-def _study(name: str, storage: str, seed: int) -> optuna.Study:
+@contextmanager
+def _open_study(name: str, storage: str, seed: int) -> Iterator[optuna.Study]:
+    """The study of this name, a new one where there is none; its connections are closed at the end."""
     try:
         import optuna
     except ImportError as error:
         raise SearchError("Optuna is not installed; install the extra: pip install 'mlplatform[search]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     _require_own_database(storage)
-    return optuna.create_study(
-        study_name=name,
-        storage=storage,
-        direction="minimize",
-        load_if_exists=True,
-        sampler=_sampler(seed, 0),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS),
-    )
+    database = optuna.storages.RDBStorage(storage)
+    try:
+        yield optuna.create_study(
+            study_name=name,
+            storage=database,
+            direction="minimize",
+            load_if_exists=True,
+            sampler=_sampler(seed, 0),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS),
+        )
+    finally:
+        database.remove_session()
+        database.engine.dispose()
 
 
 def _require_own_database(storage: str) -> None:

@@ -1,9 +1,14 @@
 """The checks that a candidate must pass by showing that it is good enough: golden rows, best version, benefit."""
 
+import math
+import sys
+
 import numpy as np
+from scipy import special
 
 from registry.gate.checks import (
     GateCheck,
+    attempt_level,
     difference_numbers,
     format_change,
     format_percent,
@@ -12,7 +17,13 @@ from registry.gate.checks import (
     share_with_bounds,
 )
 from registry.gate.evidence import BestVersion, GateEvidence
-from registry.gate.paired_comparison import PairedPredictions, exact_bounds, mcnemar_exact, square_and_add
+from registry.gate.paired_comparison import (
+    PairedPredictions,
+    benefit_p_value,
+    difference_bounds,
+    exact_bounds,
+    square_and_add,
+)
 from registry.gate.policy import GatePolicy
 
 
@@ -31,14 +42,14 @@ def check_golden_set(evidence: GateEvidence) -> GateCheck:
 
 
 def check_golden_accuracy(evidence: GateEvidence) -> GateCheck:
-    """Whether the candidate is surely not worse than the champion on the golden rows."""
+    """Whether the candidate surely keeps the margin on the golden rows, and is not shown to lose the tolerance."""
     rows, policy = evidence.golden, evidence.policy
     numbers = difference_numbers(rows, policy.alpha)
     return _non_inferiority("golden", rows.n, numbers, policy, format_change(rows, numbers))
 
 
 def check_best_version(evidence: GateEvidence) -> GateCheck | None:
-    """Whether it is surely not worse than the best there ever was, so that margins do not add up over promotions."""
+    """The same against the best there ever was, so that neither margins nor tolerances add up over promotions."""
     record, rows, policy = evidence.best, evidence.golden, evidence.policy
     if record is None:
         return None
@@ -56,25 +67,29 @@ def check_best_version(evidence: GateEvidence) -> GateCheck | None:
 
 
 def check_benefit(evidence: GateEvidence) -> GateCheck:
-    """Whether the candidate is surely better where the world moved, by the least benefit at least."""
-    rows, policy = _benefit_rows(evidence), evidence.policy
-    recent = rows if evidence.feedback is None or not evidence.feedback.n else evidence.feedback
-    better, worse = mcnemar_exact(rows.losses, rows.gains), mcnemar_exact(recent.gains, recent.losses)
-    numbers = difference_numbers(rows, policy.alpha)
-    more = f" of more than {format_points(policy.min_benefit)}" if policy.min_benefit else ""
-    passed: bool | None = worse >= policy.alpha and better < policy.alpha and numbers["low"] > policy.min_benefit
-    finding = f"shows a benefit{more}" if passed else f"shows no benefit{more}"
-    shown_rows, p_value = rows, better
-    if worse < policy.alpha:
-        finding, shown_rows, p_value = "is worse", recent, worse
-    elif rows.n < policy.min_rows:
-        passed, finding = None, f"cannot show a benefit, as {policy.min_rows} rows are needed"
-    detail = (
-        f"On {shown_rows.n} {shown_rows.origin} rows the candidate {finding}: "
-        f"{format_change(shown_rows, difference_numbers(shown_rows, policy.alpha))}, "
-        f"exact McNemar p = {p_value:.2g}."
-    )
-    return GateCheck("benefit", passed, detail, numbers | {"p_better": better, "p_worse": worse})
+    """Whether the candidate is surely better where the world moved, by the least benefit at least.
+
+    It is, if the recent rows show it, or if golden and recent rows together do and the recent ones rule harm out.
+    What is not shown is not settled; only harm that the recent rows show fails.
+    """
+    rows, recent, policy = evidence.golden, evidence.feedback, evidence.policy
+    level = attempt_level(policy.alpha, evidence.attempt)
+    if recent is None or not recent.n:
+        if rows.n < policy.min_rows:
+            finding = f"cannot show a benefit, as {policy.min_rows} rows are needed"
+            return _benefit_check(None, rows, finding, level, evidence)
+        return _benefit_from(rows, level, evidence)
+    if benefit_p_value(recent.swapped()) < policy.alpha:
+        return _benefit_check(False, recent, "is worse", level, evidence)
+    # 1. The recent rows alone, with half of the level where the others may speak as well.
+    speak_together = recent.n >= _rows_to_rule_out(policy.golden_margin, policy)
+    alone = _benefit_from(recent, level / 2 if speak_together else level, evidence)
+    if alone.passed or not speak_together:
+        return alone
+    # 2. Golden and recent rows together, where the recent ones rule out that it loses the margin.
+    low = difference_bounds(recent, policy.alpha)[0]
+    together = _benefit_from(evidence.all_rows, level / 2, evidence)
+    return together if together.passed and low > -policy.golden_margin else alone
 
 
 def check_first_version(correct: int, total: int, floor: float, alpha: float) -> GateCheck:
@@ -93,22 +108,49 @@ def check_first_version(correct: int, total: int, floor: float, alpha: float) ->
 def _non_inferiority(
     name: str, n: int, numbers: dict[str, float], policy: GatePolicy, change: str, against: str = ""
 ) -> GateCheck:
-    margin = policy.golden_margin
-    numbers = numbers | {"margin": margin}
+    """Whether a loss of the margin is ruled out, and none beyond the tolerance is shown."""
+    margin, tolerance = policy.golden_margin, min(policy.golden_tolerance, policy.golden_margin)
+    numbers = numbers | {"margin": margin, "tolerance": tolerance}
     if n < policy.min_rows:
         needed = f"The golden set has {n} rows; {policy.min_rows} are needed to rule out harm."
         return GateCheck(name, None, needed, numbers)
-    passed = True if numbers["low"] > -margin else False if numbers["high"] < -margin else None
+    passed = False if numbers["high"] < -tolerance else True if numbers["low"] > -margin else None
     verb = {True: "is not worse", False: "is worse", None: "may be worse"}[passed]
-    limit = f"{against} by more than {format_points(margin)}".strip()
+    limit = f"{against} by more than {format_points(tolerance if passed is False else margin)}".strip()
     return GateCheck(name, passed, f"On {n} golden rows the candidate {verb} {limit}: {change}.", numbers)
 
 
-def _benefit_rows(evidence: GateEvidence) -> PairedPredictions:
-    feedback = evidence.feedback
-    if feedback is not None and feedback.n >= evidence.policy.min_rows:
-        return feedback
-    return evidence.all_rows if feedback is not None and feedback.n else evidence.golden
+def _rows_to_rule_out(margin: float, policy: GatePolicy) -> int:
+    """The fewest rows with which Tango's bound can exclude a loss of the margin: both models alike on all of them."""
+    quantile = float(special.ndtri(1 - policy.alpha))
+    return max(policy.min_rows, math.ceil(quantile**2 * (1 - margin) / margin)) if margin else sys.maxsize
+
+
+def _benefit_from(rows: PairedPredictions, level: float, evidence: GateEvidence) -> GateCheck:
+    """Whether these rows show a benefit at this level; they settle nothing where they do not."""
+    least = evidence.policy.min_benefit
+    shown = benefit_p_value(rows) < level
+    shown = shown and (not least or difference_bounds(rows, level)[0] > least)
+    more = f" of more than {format_points(least)}" if least else ""
+    finding = f"shows a benefit{more}" if shown else f"shows no benefit{more}"
+    if not shown and rows.origin != "golden" and rows.n < evidence.policy.min_rows:
+        finding += f", and {rows.n} rows cannot rule out harm"
+    return _benefit_check(True if shown else None, rows, finding, level, evidence)
+
+
+def _benefit_check(
+    passed: bool | None, rows: PairedPredictions, finding: str, level: float, evidence: GateEvidence
+) -> GateCheck:
+    better, worse = benefit_p_value(rows), benefit_p_value(rows.swapped())
+    numbers = difference_numbers(rows, evidence.policy.alpha)
+    test = "exact McNemar" if rows.is_plain else "Gaffke"
+    p_value, needed = (worse, evidence.policy.alpha) if passed is False else (better, level)
+    asked = "harm is shown below" if passed is False else f"attempt {evidence.attempt} needs less than"
+    detail = (
+        f"On {rows.n} {rows.origin} rows the candidate {finding}: {format_change(rows, numbers)}, "
+        f"{test} p = {p_value:.2g}; {asked} {needed:.2g}."
+    )
+    return GateCheck("benefit", passed, detail, numbers | {"p_better": better, "p_worse": worse, "level": level})
 
 
 def _unpaired_difference(rows: PairedPredictions, record: BestVersion, alpha: float) -> dict[str, float]:

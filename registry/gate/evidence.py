@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from registry.errors import GateError
 from registry.gate.paired_comparison import IntArray, PairedPredictions
-from registry.gate.policy import LEGACY_POLICY_DEFAULTS, GatePolicy
+from registry.gate.policy import GatePolicy
 
 EVIDENCE_FILE = "gate_evidence.json"
 MODELS = ("champion", "candidate")
-EVIDENCE_VERSION = 1
+EVIDENCE_VERSION = 2
 """Raised when the same evidence leads to another verdict, so that no old verdict is replayed by new rules."""
 
 
@@ -73,6 +73,8 @@ class GateEvidence:
     robustness: Mapping[str, PairedPredictions] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
     strong: Mapping[str, PairedPredictions] = field(default_factory=dict)
+    attempt: int = 1
+    """Which candidate this is among those compared on these golden rows since the last promotion, from 1."""
 
     def __post_init__(self) -> None:
         costs = (
@@ -83,6 +85,8 @@ class GateEvidence:
         )
         if not all(0 < cost < float("inf") for cost in costs):
             raise GateError(f"Latencies and sizes are {costs}: measure both models, each is above 0")
+        if self.attempt < 1:
+            raise GateError(f"attempt is {self.attempt}: count the candidates since the last promotion from 1")
         labels = self.all_rows.labels
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
             raise GateError(f"A label is outside 0..{len(self.classes) - 1}: drop rows of unknown classes")
@@ -140,19 +144,20 @@ def _gate_evidence(raw: dict[str, Any]) -> GateEvidence:
         "golden": _paired_predictions(raw["golden"]),
         "feedback": None if raw["feedback"] is None else _paired_predictions(raw["feedback"]),
         "classes": tuple(raw["classes"]),
-        "policy": GatePolicy(**{**LEGACY_POLICY_DEFAULTS, **raw["policy"]}),
+        "policy": GatePolicy(**raw["policy"]),
         "best": None if best is None else BestVersion(**{**best, "right": _integer_array(best["right"])}),
         "confidence": None if sure is None else PairedConfidence(*(np.array(sure[m], np.float64) for m in MODELS)),
         "robustness": {name: _paired_predictions(rows) for name, rows in raw["robustness"].items()},
         "groups": tuple(raw["groups"]),
-        "strong": {name: _paired_predictions(rows) for name, rows in raw.get("strong", {}).items()},
+        "strong": {name: _paired_predictions(rows) for name, rows in raw["strong"].items()},
     }
     return GateEvidence(**{**raw, **values})
 
 
 def _paired_predictions(raw: Mapping[str, Any]) -> PairedPredictions:
     labels, champion, candidate = (np.array(raw[name], np.int64) for name in ("labels", *MODELS))
-    return PairedPredictions(labels, champion, candidate, raw["origin"])
+    shares = None if raw["shares"] is None else np.array(raw["shares"], np.float64)
+    return PairedPredictions(labels, champion, candidate, raw["origin"], shares, _integer_array(raw["blocks"]))
 
 
 def _integer_array(values: list[int] | None) -> IntArray | None:

@@ -1,43 +1,12 @@
-"""The checks that block a candidate for what it harms or costs: classes, groups, calibration, robustness, latency."""
+"""The checks that block a candidate for what it harms or costs: groups, calibration, robustness, latency, size."""
 
 import numpy as np
 
 from registry.calibration_metrics import calibration_error
-from registry.gate.checks import GateCheck, difference_numbers, format_points, format_range, share_with_bounds
+from registry.gate.bounded_mean import ratio_bounds
+from registry.gate.checks import GateCheck, difference_numbers, format_points, format_range
 from registry.gate.evidence import GateEvidence
-from registry.gate.paired_comparison import (
-    PairedPredictions,
-    difference_bounds,
-    holm,
-    mcnemar_exact,
-    mean_bounds,
-    square_and_add,
-)
-
-
-def check_classes(evidence: GateEvidence) -> GateCheck:
-    """Whether no class is given up."""
-    rows, policy = evidence.all_rows, evidence.policy
-    parts = [(name, rows.of_class(label)) for label, name in enumerate(evidence.classes)]
-    parts = [(name, part) for name, part in parts if part.n]
-    harmed = holm([mcnemar_exact(part.gains, part.losses) for _, part in parts], policy.alpha)
-    losing = [
-        (f"{name} ({format_points(-part.accuracy_difference)} of {part.n} rows)", proven)
-        for (name, part), proven in zip(parts, harmed, strict=True)
-        if -part.accuracy_difference > policy.class_margin
-    ]
-    proven_losses = [text for text, proven in losing if proven]
-    possible_losses = [text for text, proven in losing if not proven]
-    numbers = {f"difference_{name}": part.accuracy_difference for name, part in parts}
-    limit = format_points(policy.class_margin)
-    detail = f"No class is shown to lose more than {limit}."
-    if proven_losses:
-        detail = f"The candidate loses more than {limit} on {', '.join(proven_losses)}."
-    elif possible_losses:
-        detail = (
-            f"The candidate may lose more than {limit} on {', '.join(possible_losses)}; these rows cannot settle it."
-        )
-    return GateCheck("classes", False if proven_losses else None if possible_losses else True, detail, numbers)
+from registry.gate.paired_comparison import PairedPredictions, accuracy_bounds, difference_bounds, square_and_add
 
 
 def check_groups(evidence: GateEvidence) -> GateCheck | None:
@@ -54,7 +23,7 @@ def check_groups(evidence: GateEvidence) -> GateCheck | None:
     numbers: dict[str, float] = {}
     behind = []
     for name in names:
-        inside, others = rows.where(tags == name), rows.where((tags != name) & (tags != ""))
+        inside, others = rows.take(tags == name), rows.take((tags != name) & (tags != ""))
         change, surely = _gap_growth(inside, others, evidence.policy.alpha / len(names))
         numbers |= {f"change_{name}": change, f"low_{name}": surely}
         if surely > limit:
@@ -69,13 +38,14 @@ def check_calibration(evidence: GateEvidence) -> GateCheck | None:
     """Whether the candidate's confidence is not shown to deserve less trust than the champion's.
 
     Decided by the Brier score of the given answer, a proper score of which each row has its own, so that rows stay
-    paired; the calibration error is told beside it, for it has no unbiased bounds (Kumar et al., NeurIPS 2019).
+    paired, and by Gaffke's bounds, since a few large losses among many small gains deceive Student's. The calibration
+    error is told beside it, for it has no unbiased bounds (Kumar et al., NeurIPS 2019).
     """
     sure, rows, policy = evidence.confidence, evidence.golden, evidence.policy
     if sure is None:
         return None
     before, after = (sure.champion - rows.champion_correct) ** 2, (sure.candidate - rows.candidate_correct) ** 2
-    low, high = mean_bounds(after - before, policy.alpha)
+    low, high = ratio_bounds(after - before, np.ones(rows.n), (-1.0, 1.0), policy.alpha)
     harmed, limit = low > policy.calibration_margin, policy.calibration_margin
     numbers = {
         "brier_champion": _mean_or_zero(before),
@@ -158,7 +128,7 @@ def _strong_disturbances(evidence: GateEvidence, tests: int) -> list[tuple[str, 
 def _gap_growth(inside: PairedPredictions, others: PairedPredictions, alpha: float) -> tuple[float, float]:
     """How much the gap changed, and the bound that its growth surely exceeds."""
     changes = [(part.accuracy_difference, *difference_bounds(part, alpha)) for part in (others, inside)]
-    shares = [share_with_bounds(int(part.candidate_correct.sum()), part.n, alpha) for part in (others, inside)]
+    shares = [accuracy_bounds(part, part.candidate_correct, alpha) for part in (others, inside)]
     return changes[0][0] - changes[1][0], min(square_and_add(*changes)[0], square_and_add(*shares)[0])
 
 

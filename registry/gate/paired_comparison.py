@@ -1,14 +1,20 @@
-"""Statistics of two models on the same rows: exact tests and bounds of their difference in accuracy."""
+"""Statistics of two models on the same rows: tests and bounds of their difference in accuracy.
+
+Rows that weigh the same and do not depend on each other are tested exactly (McNemar), their difference is bounded by
+Tango's score test. Weighted rows and blocks of rows are tested and bounded by Gaffke's method, which is McNemar's test
+where all are alike.
+"""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from registry.errors import GateError
+from registry.gate.bounded_mean import FloatArray, positive_mean_p_value, ratio_bounds
 
 BISECTION_STEPS = 50
 IntArray = NDArray[np.integer]
@@ -17,12 +23,18 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class PairedPredictions:
-    """The true class of some rows and what both models said about each of them."""
+    """The true class of some rows and what both models said about each of them.
+
+    `shares` say how much each row counts, above 0 and at most 1; without them all count the same. `blocks` number the
+    rows that may depend on each other alike; without them no row depends on another.
+    """
 
     labels: IntArray
     champion: IntArray
     candidate: IntArray
     origin: str
+    shares: FloatArray | None = None
+    blocks: IntArray | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "champion", "candidate"):
@@ -34,6 +46,16 @@ class PairedPredictions:
         if not len(self.labels) == len(self.champion) == len(self.candidate):
             counts = f"{len(self.labels)}, {len(self.champion)} and {len(self.candidate)}"
             raise GateError(f"{self.origin} has {counts} rows: both models must answer the same rows")
+        if self.shares is not None:
+            shares = np.asarray(self.shares, np.float64)
+            if shares.shape != self.labels.shape or not ((shares > 0) & (shares <= 1)).all():
+                raise GateError(f"{self.origin} shares are not one per row, above 0 and at most 1")
+            object.__setattr__(self, "shares", None if (shares == 1).all() else shares)
+        if self.blocks is not None:
+            blocks = np.unique(np.asarray(self.blocks), return_inverse=True)[1]
+            if blocks.shape != self.labels.shape:
+                raise GateError(f"{self.origin} has {len(blocks)} blocks for {self.n} rows: give one per row")
+            object.__setattr__(self, "blocks", None if len(set(blocks.tolist())) == self.n else blocks)
 
     @property
     def n(self) -> int:
@@ -60,17 +82,43 @@ class PairedPredictions:
         return int(np.sum(self.champion_correct & ~self.candidate_correct))
 
     @property
+    def net_gains(self) -> IntArray:
+        """1 where only the candidate is right, -1 where only the champion is, else 0, (n,)."""
+        return self.candidate_correct.astype(np.int64) - self.champion_correct
+
+    @property
     def accuracy_difference(self) -> float:
-        """Candidate accuracy minus champion accuracy."""
-        return (self.gains - self.losses) / self.n if self.n else 0.0
+        """Candidate accuracy minus champion accuracy, each row by its share."""
+        return self.mean(self.net_gains)
 
-    def of_class(self, label: int) -> "PairedPredictions":
-        """The rows whose true class is `label`."""
-        return self.where(np.asarray(self.labels == label))
+    @property
+    def is_plain(self) -> bool:
+        """Whether all rows count the same and none depends on another."""
+        return self.shares is None and self.blocks is None
 
-    def where(self, rows: BoolArray) -> "PairedPredictions":
-        """The rows where the mask (n,) is true."""
-        return PairedPredictions(self.labels[rows], self.champion[rows], self.candidate[rows], self.origin)
+    def mean(self, values: IntArray | BoolArray) -> float:
+        """The mean of a value per row (n,), each row by its share; 0 without rows."""
+        return float(np.average(values, weights=self.shares)) if self.n else 0.0
+
+    def observations(self, values: IntArray | BoolArray) -> tuple[FloatArray, FloatArray]:
+        """The sum of a value per row (n,) over each block, and each block's size, as shares of the largest block."""
+        shares: FloatArray = np.ones(self.n) if self.shares is None else self.shares
+        totals: FloatArray = shares * values.astype(np.float64)
+        if self.blocks is None:
+            return totals, shares
+        sizes, sums = np.bincount(self.blocks, shares), np.bincount(self.blocks, totals)
+        return sums / sizes.max(), sizes / sizes.max()
+
+    def take(self, rows: IntArray | BoolArray) -> "PairedPredictions":
+        """The rows at these places, or where the mask (n,) is true."""
+        return PairedPredictions(
+            self.labels[rows],
+            self.champion[rows],
+            self.candidate[rows],
+            self.origin,
+            None if self.shares is None else self.shares[rows],
+            None if self.blocks is None else self.blocks[rows],
+        )
 
     def concatenate(self, other: "PairedPredictions") -> "PairedPredictions":
         """The rows of both comparisons."""
@@ -79,7 +127,24 @@ class PairedPredictions:
             np.concatenate([self.champion, other.champion]),
             np.concatenate([self.candidate, other.candidate]),
             f"{self.origin}+{other.origin}",
+            np.concatenate([np.ones(part.n) if part.shares is None else part.shares for part in (self, other)]),
+            np.concatenate([_block_numbers(self), _block_numbers(other) + self.n]),
         )
+
+    def swapped(self) -> "PairedPredictions":
+        """The same rows with the models in each other's place."""
+        return replace(self, champion=self.candidate, candidate=self.champion)
+
+
+def _block_numbers(rows: PairedPredictions) -> IntArray:
+    return np.arange(rows.n) if rows.blocks is None else rows.blocks
+
+
+def benefit_p_value(rows: PairedPredictions) -> float:
+    """How well rows agree with a candidate that is no better than the champion; swap the rows to ask about harm."""
+    if rows.is_plain:
+        return mcnemar_exact(rows.losses, rows.gains)
+    return positive_mean_p_value(rows.observations(rows.net_gains)[0], -1.0)
 
 
 def mcnemar_exact(against: int, in_favour: int) -> float:
@@ -104,14 +169,16 @@ def exact_bounds(successes: int, total: int, alpha: float) -> tuple[float, float
 
 
 def difference_bounds(comparison: PairedPredictions, alpha: float) -> tuple[float, float]:
-    """Bounds of candidate minus champion accuracy, each one-sided at `alpha`: Tango's score test inverted.
+    """Bounds of candidate minus champion accuracy, each one-sided at `alpha`.
 
-    The score test keeps its level with few discordant rows and margins away from 0 (Tango, Stat Med 17,
-    1998). A bound built on the discordant rows alone does not: it takes their number as certain, and lets a
-    candidate that truly loses the margin pass up to half the time.
+    Plain rows: Tango's score test inverted, which keeps its level with few discordant rows and margins away from 0
+    (Tango, Stat Med 17, 1998). A bound built on the discordant rows alone does not: it takes their number as certain,
+    and lets a candidate that truly loses the margin pass up to half the time.
     """
     if comparison.n == 0:
         return -1.0, 1.0
+    if not comparison.is_plain:
+        return ratio_bounds(*comparison.observations(comparison.net_gains), (-1.0, 1.0), alpha)
     quantile = float(special.ndtri(1 - alpha))
     gained, lost, n = comparison.gains, comparison.losses, comparison.n
     low = _bisect(lambda difference: _tango_score(gained, lost, n, difference) - quantile)
@@ -130,14 +197,11 @@ def square_and_add(first: tuple[float, float, float], second: tuple[float, float
     return one - two - below, one - two + above
 
 
-def mean_bounds(values: NDArray[np.floating], alpha: float) -> tuple[float, float]:
-    """Student's bounds of a mean of values from -1 to 1, each one-sided at `alpha`; one value says nothing."""
-    n = len(values)
-    if n < 2:
-        return -1.0, 1.0
-    mean = float(values.mean())
-    half = float(special.stdtrit(n - 1, 1 - alpha)) * float(values.std(ddof=1)) / math.sqrt(n)
-    return max(-1.0, mean - half), min(1.0, mean + half)
+def accuracy_bounds(rows: PairedPredictions, right: BoolArray, alpha: float) -> tuple[float, float, float]:
+    """An accuracy on some rows with its bounds, each one-sided at `alpha`; 0 of no rows."""
+    if rows.is_plain:
+        return (rows.mean(right), *exact_bounds(int(right.sum()), rows.n, alpha))
+    return (rows.mean(right), *ratio_bounds(*rows.observations(right), (0.0, 1.0), alpha))
 
 
 def _tango_score(gained: int, lost: int, n: int, difference: float) -> float:

@@ -4,9 +4,6 @@ from dataclasses import dataclass
 
 from registry.errors import GateError
 
-LEGACY_POLICY_DEFAULTS: dict[str, float] = {"latency_floor_ms": 0.0}
-"""What policies meant that were kept before they said it, so that their evidence leads to the same verdict."""
-
 
 @dataclass(frozen=True)
 class GatePolicy:
@@ -14,6 +11,11 @@ class GatePolicy:
 
     alpha: float = 0.05
     golden_margin: float = 0.02
+    """The loss on the golden rows that must be ruled out."""
+    golden_tolerance: float = 0.005
+    """The loss on the golden rows that may be shown, no more than what the accuracy rule raises no alarm for.
+
+    Without it a larger golden set lets a larger loss through, up to the margin, and the alarm's baseline follows."""
     min_benefit: float = 0.0
     class_margin: float = 0.10
     group_margin: float = 0.05
@@ -31,7 +33,9 @@ class GatePolicy:
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 0.5:
             raise GateError(f"alpha is {self.alpha}: choose a chance of error between 0 and 0.5")
-        for name in (name for name in self.__dataclass_fields__ if name.endswith(("_margin", "_benefit"))):
+        for name in (
+            name for name in self.__dataclass_fields__ if name.endswith(("_margin", "_tolerance", "_benefit"))
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise GateError(f"{name} is {getattr(self, name)}: choose a share from 0 to below 1")
         if not 0 <= self.strong_loss_max <= 1:

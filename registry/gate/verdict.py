@@ -1,7 +1,8 @@
 """Decides from the evidence whether a candidate may be promoted: promote, keep or inconclusive.
 
 A candidate is promoted only when every check passes. One failed check keeps the champion; a check that the rows cannot
-settle is inconclusive. `registry.gate.checks` says why several checks need no correction.
+settle, such as a benefit that they do not show, is inconclusive. `registry.gate.checks` says why several checks need no
+correction.
 """
 
 import json
@@ -9,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
 from registry.errors import GateError
-from registry.gate import benefit_checks, harm_checks
+from registry.gate import benefit_checks, class_check, harm_checks
 from registry.gate.checks import GateCheck
 from registry.gate.evidence import FirstVersionEvidence, GateEvidence, evidence_from_json
 from registry.gate.policy import GatePolicy
@@ -68,7 +69,7 @@ def gate_verdict(evidence: GateEvidence | FirstVersionEvidence) -> Verdict:
         benefit_checks.check_golden_accuracy(evidence),
         benefit_checks.check_best_version(evidence),
         benefit_checks.check_benefit(evidence),
-        harm_checks.check_classes(evidence),
+        class_check.check_classes(evidence),
         harm_checks.check_groups(evidence),
         harm_checks.check_calibration(evidence),
         harm_checks.check_robustness(evidence),

@@ -47,6 +47,7 @@ from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.tables.base import metadata
+from monitors.decisions.label_detector import LabelDetector
 from monitors.rules.rule import Rule
 from tests.support.waiting import eventually
 
@@ -215,10 +216,10 @@ def test_detectors_begin_anew_read_every_label_again_and_the_audit_log_says_so(l
     for name, held in before.items():
         assert after[name].definition != held.definition, "another way to bet cannot go on with the states of this one"
         assert after[name].cursor > held.cursor, "the new label was read"
-    alarmed, counting = before["accuracy-drop"].streams, before["class-error"].streams
-    assert alarmed[""]["alarmed_at"] is not None
+    assert before["accuracy-drop"].streams[""]["alarmed_at"] is not None
     assert after["accuracy-drop"].streams[""]["alarmed_at"] is not None, "the same labels prove it again"
-    assert after["class-error"].streams["4"]["n"] == counting["4"]["n"]
+    read = LabelDetector.from_json(after["class-error"].streams["4"])
+    assert read.n == before["class-error"].streams["4"]["n"]
     with left.parts.database.read() as connection:
         entries = audit_entries.recent_entries(connection)
     restarted = {entry["subject"] for entry in entries if entry["action"] == "restart-detectors"}

@@ -17,7 +17,7 @@ WATCHED = (
   - {name: expected-drop, metric: expected_drop, above: 2 points, window: 1h, min_samples: 100, severity: info,
       false_alarms: 1 per 90d, notify: [team-slack]}
   - {name: prediction-drift, metric: prediction_drift, above: 15 %, window: 1h, min_samples: 200, severity: info,
-      every: 1h, false_alarms: 1 per 90d, notify: [team-slack]}
+      every: 1h, reference: 10m, false_alarms: 1 per 90d, notify: [team-slack]}
 """
 )
 

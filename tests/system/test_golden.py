@@ -162,9 +162,9 @@ rules:
   - {name: expected-drop, metric: expected_drop, above: 2 points, window: 1h, min_samples: 100, severity: info,
       false_alarms: 1 per 90d, notify: [team-slack]}
   - {name: prediction-drift, metric: prediction_drift, above: 15 %, window: 1h, min_samples: 200, severity: info,
-      every: 1h, false_alarms: 1 per 90d, notify: [team-slack]}
+      every: 1h, reference: 10m, false_alarms: 1 per 90d, notify: [team-slack]}
   - {name: input-drift, metric: input_drift, above: 30 %, window: 1h, min_samples: 100, severity: info, every: 1h,
-      false_alarms: 1 per 90d, notify: [team-slack]}
+      reference: 10m, false_alarms: 1 per 90d, notify: [team-slack]}
   - {name: own, metric: "python:tests.system.test_golden:share_of_fives", above: 0.25, window: 1h, min_samples: 20}
 """
 FAULTY: Final = """\

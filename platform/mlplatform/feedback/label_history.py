@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from sqlalchemy import Connection, func, select
 
-from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
+from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths, speaking_sources
 from mlplatform.feedback.outcomes import outcomes_after
 from mlplatform.predictions.review_samples import UNIT_WEIGHT
 from mlplatform.store.tables.feedback import feedback, outcomes
@@ -28,11 +28,14 @@ NO_LIMIT: Final = 2**62
 
 @dataclass(frozen=True)
 class LabelEvent:
-    """From `at` on the store held this outcome. `is_new_label`: it got a sequence number, as one more label to read."""
+    """From `at` on the store held this outcome.
+
+    `new_sources` gave a label for the first time, so the outcome got a sequence number, as one more to read.
+    """
 
     at: datetime
     outcome: Outcome
-    is_new_label: bool
+    new_sources: tuple[Source, ...]
 
 
 def label_events(connection: Connection, model_name: str, version: int) -> list[LabelEvent]:
@@ -49,7 +52,8 @@ def label_events(connection: Connection, model_name: str, version: int) -> list[
         revisions = revisions_by_prediction.get(row.prediction_id, [])
         index = _numbered_revision(row, revisions)
         outcome = row if index is None else replace(row, truth=revisions[index].label)
-        numbered.append(((at, int(bool(index)), row.prediction_id), LabelEvent(at, outcome, True)))
+        brought = (row.source,) if index is None else _known_sources(row, revisions[index])
+        numbered.append(((at, int(bool(index)), row.prediction_id), LabelEvent(at, outcome, brought)))
         if index is not None:
             changes += _other_revisions(row, revisions, index, at)
 
@@ -67,7 +71,7 @@ class _LabelRevision:
     at: datetime
     label: str
     source: Source
-    is_new_label: bool
+    new_sources: tuple[Source, ...]
 
 
 def _label_revisions(connection: Connection, model_name: str, version: int) -> dict[str, list[_LabelRevision]]:
@@ -102,17 +106,23 @@ def _revisions_in_order(rows: Sequence[Mapping[str, Any]]) -> Iterator[_LabelRev
         ]
         for truth in resolve_truths(current).values():
             source = cast("Source", truth.source)  # a review speaks under the source it amends
-            if truth_before != (truth.label, source):
-                yield _LabelRevision(row["received_at"], truth.label, source, source not in sources)
+            new = tuple(cast("Source", name) for name in speaking_sources(truth, current) if name not in sources)
+            if new or truth_before != (truth.label, source):
+                yield _LabelRevision(row["received_at"], truth.label, source, new)
                 truth_before = (truth.label, source)
-                sources.add(source)
+                sources.update(new)
 
 
 def _numbered_revision(row: Outcome, revisions: Sequence[_LabelRevision]) -> int | None:
     """The index of the revision that gave the outcome its number; None where the revisions do not lead to it."""
     if not revisions or (revisions[-1].label, revisions[-1].source) != (row.truth, row.source):
         return None
-    return next(index for index, revision in enumerate(revisions) if revision.source == row.source)
+    return max((index for index, revision in enumerate(revisions) if _known_sources(row, revision)), default=None)
+
+
+def _known_sources(row: Outcome, revision: _LabelRevision) -> tuple[Source, ...]:
+    """The sources that the revision brought, of those that the outcome knows."""
+    return tuple(source for source in revision.new_sources if source in row.source_sequence)
 
 
 def _other_revisions(
@@ -123,14 +133,15 @@ def _other_revisions(
         if index == numbered:
             continue
         moment = min(revision.at, at) if index < numbered else max(revision.at, at)
-        known_at = _source_known_since(revisions, index)
+        known_at = _known_since(row, revisions, index)
         outcome = replace(row, truth=revision.label, source=revision.source, known_at=known_at)
         if revision.source != "audit":
             outcome = replace(outcome, weight=UNIT_WEIGHT.weight, share=UNIT_WEIGHT.share)
         rank = 2 if index > numbered else int(index > 0)
-        yield (moment, rank, row.prediction_id), LabelEvent(moment, outcome, revision.is_new_label)
+        yield (moment, rank, row.prediction_id), LabelEvent(moment, outcome, _known_sources(row, revision))
 
 
-def _source_known_since(revisions: Sequence[_LabelRevision], index: int) -> datetime:
-    """When the source of a revision first gave a label."""
-    return next(revision.at for revision in revisions if revision.source == revisions[index].source)
+def _known_since(row: Outcome, revisions: Sequence[_LabelRevision], index: int) -> datetime:
+    """When the outcome got the number that it had after a revision."""
+    numbered = [revision.at for revision in revisions[: index + 1] if _known_sources(row, revision)]
+    return numbered[-1] if numbered else revisions[0].at

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, get_args
 
+from mlplatform.feedback.outcomes import ESTIMATION_SOURCES
+
 LabelSource = Literal["review", "audit", "delayed", "correction"]
 """Where a label comes from, the most trusted first. `pipelines` types the same, `monitors` those that can be sent."""
 SubmittedSource = Literal["audit", "correction", "delayed"]
@@ -48,6 +50,15 @@ def resolve_truths(rows: Iterable[CurrentLabel]) -> dict[str, CurrentLabel]:
         else row
         for prediction_id, row in best.items()
     }
+
+
+def speaking_sources(truth: CurrentLabel, labels: Iterable[CurrentLabel]) -> tuple[LabelSource, ...]:
+    """The sources that say something about a prediction: those that estimate, and that of its truth.
+
+    A correction counts only while nothing better is known; a review speaks under the source it amends.
+    """
+    speaking = {label.source for label in labels if label.source in ESTIMATION_SOURCES} | {truth.source}
+    return tuple(source for source in SOURCES_BY_TRUST if source in speaking)
 
 
 def _more_trusted(one: LabelSource, other: LabelSource) -> LabelSource:

@@ -1,12 +1,12 @@
 """Keeps the table `outcomes` and its counts up to date with the labels, in the transaction that takes the labels.
 
 An update holds the model's sequence counter until that transaction commits, so rows become visible in the order of
-their numbers, and a reader with a cursor misses none. A row gets a new number only when its truth comes from a source
-it never came from before. The column `seen` keeps the number each source brought, so that a reader who takes several
-sources passes over what it has read already, and over nothing else.
+their numbers, and a reader with a cursor misses none. A row gets a new number only when a source gives a label that
+gave none before. The column `seen` keeps the number each source brought, so that a reader of one source, or of several,
+passes over what it has read already, and over nothing else.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, Table, bindparam, insert, select, update
 
-from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
-from mlplatform.feedback.outcomes import counter_name, source_sequences
+from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths, speaking_sources
+from mlplatform.feedback.outcomes import counted_source, counter_name, source_sequences
 from mlplatform.predictions import review_samples, sampling_plans
 from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.review_samples import UNIT_WEIGHT, ZERO_WEIGHT, InclusionWeight
@@ -49,16 +49,26 @@ class _OutcomeRow:
     weight: float
     share: float
     tags: dict[str, str] | None
+    request_id: str
+    unnumbered: tuple[str, ...] = ()
+    """The sources that gave a label for the first time, and have no number yet."""
 
     @property
     def count_key(self) -> LabelCountKey:
         """What the row is counted under."""
         of_version = (self.model_name, self.model_version, minute_index(self.at))
-        return (*of_version, self.source, self.truth, self.label, self.weight)
+        source = counted_source({*source_sequences(self.seen), *self.unnumbered}, self.source)
+        return (*of_version, source, self.truth, self.label, self.weight)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The row as the table holds it."""
+        return {name: value for name, value in vars(self).items() if name != "unnumbered"}
 
     def numbered(self, seq: int) -> "_OutcomeRow":
-        """The row with its sequence number, which its source brought."""
-        return replace(self, seq=seq, seen=f"{self.seen} {self.source}:{seq}".lstrip())
+        """The row with its sequence number, which its new sources brought."""
+        brought = " ".join(f"{source}:{seq}" for source in self.unnumbered)
+        return replace(self, seq=seq, seen=f"{self.seen} {brought}".lstrip(), unnumbered=())
 
 
 def update_outcomes(connection: Connection, prediction_ids: Iterable[str], known_at: datetime) -> int:
@@ -81,12 +91,13 @@ def _update_batch(connection: Connection, ids: Sequence[str], known_at: datetime
     changes: Counter[LabelCountKey] = Counter()
     new_rows: list[_OutcomeRow] = []
     changed_rows: list[_OutcomeRow] = []
-    for prediction_id, truth in sorted(_load_truths(connection, ids).items()):
+    for prediction_id, (truth, sources) in sorted(_load_truths(connection, ids).items()):
         before, prediction = stored.get(prediction_id), predicted[prediction_id]
-        if before is not None and (before.truth, before.source) == (truth.label, truth.source):
+        new_sources = [name for name in sources if before is None or name not in source_sequences(before.seen)]
+        if before is not None and (before.truth, before.source) == (truth.label, truth.source) and not new_sources:
             continue
         weight = weights.of(prediction) if truth.source == "audit" else UNIT_WEIGHT
-        row = _outcome_row(prediction, truth, before, known_at, weight)
+        row = _outcome_row(prediction, truth, new_sources, before, known_at, weight)
         (new_rows if before is None else changed_rows).append(row)
         changes[row.count_key] += 1
         if before is not None:
@@ -95,7 +106,7 @@ def _update_batch(connection: Connection, ids: Sequence[str], known_at: datetime
     # 3. Number the rows that need it, and write rows and counts.
     numbered_rows = _assign_sequence(connection, [*new_rows, *changed_rows])
     if new_rows:
-        connection.execute(insert(outcomes), [vars(row) for row in numbered_rows[: len(new_rows)]])
+        connection.execute(insert(outcomes), [row.columns for row in numbered_rows[: len(new_rows)]])
     if changed_rows:
         _write_changed_rows(connection, numbered_rows[len(new_rows) :])
     _update_counts(connection, changes)
@@ -122,22 +133,42 @@ class _AuditWeights:
 def _load_predictions(connection: Connection, ids: Sequence[str]) -> Iterable[RowMapping]:
     columns = [
         predictions.c[name]
-        for name in ("id", "at", "model_name", "model_version", "label", "confidence", "tags", "client_id")
+        for name in (
+            "id",
+            "at",
+            "model_name",
+            "model_version",
+            "label",
+            "confidence",
+            "tags",
+            "client_id",
+            "request_id",
+        )
     ]
     return connection.execute(select(*columns).where(predictions.c.id.in_(ids))).mappings()
 
 
-def _load_truths(connection: Connection, ids: Sequence[str]) -> dict[str, CurrentLabel]:
+def _load_truths(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[CurrentLabel, tuple[str, ...]]]:
+    """The truth of each labelled prediction, and the sources that speak about it."""
     columns = (feedback.c.id, feedback.c.prediction_id, feedback.c.label, feedback.c.source, feedback.c.at)
     query = select(*columns).where(feedback.c.prediction_id.in_(ids), feedback.c.superseded_by.is_(None))
-    return resolve_truths(CurrentLabel(**row._mapping) for row in connection.execute(query))
+    labels = defaultdict[str, list[CurrentLabel]](list)
+    for row in connection.execute(query):
+        labels[row.prediction_id].append(CurrentLabel(**row._mapping))
+    truths = resolve_truths(label for of_prediction in labels.values() for label in of_prediction)
+    return {key: (truth, speaking_sources(truth, labels[key])) for key, truth in truths.items()}
 
 
 def _outcome_row(
-    prediction: RowMapping, truth: CurrentLabel, before: _OutcomeRow | None, known_at: datetime, weight: InclusionWeight
+    prediction: RowMapping,
+    truth: CurrentLabel,
+    new_sources: Sequence[str],
+    before: _OutcomeRow | None,
+    known_at: datetime,
+    weight: InclusionWeight,
 ) -> _OutcomeRow:
-    """The row with the new truth; it keeps its number where this source gave the truth before."""
-    numbered_before = before if before is not None and truth.source in source_sequences(before.seen) else None
+    """The row with the new truth; it keeps its number where no source gave a label for the first time."""
+    numbered_before = None if new_sources else before
     return _OutcomeRow(
         prediction_id=prediction["id"],
         seq=None if numbered_before is None else numbered_before.seq,
@@ -153,6 +184,8 @@ def _outcome_row(
         weight=weight.weight,
         share=weight.share,
         tags={**(prediction["tags"] or {}), "client": prediction["client_id"]},
+        request_id=prediction["request_id"],
+        unnumbered=tuple(new_sources),
     )
 
 

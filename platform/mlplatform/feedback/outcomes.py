@@ -3,22 +3,31 @@
 A row has a sequence number per model. `outcome_updates` writes the rows.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select, true
 
 from mlplatform.predictions.prediction_counts import minute_index
+from mlplatform.predictions.review_samples import UNIT_WEIGHT
 from mlplatform.store import rollups
 from mlplatform.store.tables.feedback import label_count_rollups, label_counts, outcomes, sequence_counters
+from monitors.rules.alerts_config import Source
+from monitors.statistics.label_maturity import LabelLags
 from monitors.windows.window_counts import LabelCount, Outcome
 
 ESTIMATION_SOURCES: Final = ("audit", "delayed")
 """The sources whose labels say how good a model is; a correction was picked for being an error."""
+BOTH_SOURCES: Final = "audit+delayed"
+"""What a prediction with a label of both is counted under; its weight is that of its audit label."""
 MAX_ROWS: Final = 20_000
 """As many labels of a window are read one by one where counts do not do."""
+MAX_LAGS: Final = 1_000
+"""As many of a version's newest labels tell how late labels come."""
+CountedLabels = tuple[str, str, str, float, int]
 NO_TAGS: Final[Mapping[str, str]] = {}
 
 
@@ -40,15 +49,6 @@ def latest_label_time(
         query = query.order_by(newest.seq.desc()).limit(1)
         latest += [(row.seq, row.known_at) for row in connection.execute(query)]
     return max(latest)[1] if latest else None
-
-
-def cursor_before(connection: Connection, model_name: str, version: int, moment: datetime) -> int:
-    """A sequence number up to which no label lies on a prediction that a version made since a moment."""
-    of_version = (outcomes.c.model_name == model_name) & (outcomes.c.model_version == version)
-    first: int | None = connection.scalar(select(func.min(outcomes.c.seq)).where(of_version, outcomes.c.at >= moment))
-    if first is not None:
-        return first - 1
-    return connection.scalar(select(func.max(outcomes.c.seq)).where(of_version)) or 0
 
 
 def last_sequence(connection: Connection, model_name: str) -> int:
@@ -76,11 +76,71 @@ def outcomes_up_to(connection: Connection, model_name: str, version: int, cursor
     return [_outcome_from_row(row) for row in connection.execute(query).mappings()][::-1]
 
 
-def count_errors_since(
+def outcomes_between(
+    connection: Connection, model_name: str, version: int, after: datetime | None, until: datetime, limit: int
+) -> list[Outcome]:
+    """The rows on predictions that a version made after a moment and up to another, oldest first, at most `limit`."""
+    query = select(outcomes).where(
+        outcomes.c.model_name == model_name, outcomes.c.model_version == version, outcomes.c.at <= until
+    )
+    if after is not None:
+        query = query.where(outcomes.c.at > after)
+    query = query.order_by(outcomes.c.at, outcomes.c.seq).limit(limit)
+    return [_outcome_from_row(row) for row in connection.execute(query).mappings()]
+
+
+def label_lags_before(
+    connection: Connection, model_name: str, versions: Iterable[int], moment: datetime, limit: int = MAX_LAGS
+) -> LabelLags:
+    """How late the newest delayed labels of these versions came, as far as it was known at a moment."""
+    lags = LabelLags()
+    for version in sorted(set(versions)):
+        query = (
+            select(outcomes.c.at, outcomes.c.known_at, outcomes.c.label, outcomes.c.truth)
+            .where(
+                outcomes.c.model_name == model_name,
+                outcomes.c.model_version == version,
+                outcomes.c.source == "delayed",
+                outcomes.c.weight > 0,
+                outcomes.c.known_at <= moment,
+            )
+            .order_by(outcomes.c.seq.desc())
+            .limit(limit)
+        )
+        rows = reversed(connection.execute(query).all())
+        lags = lags.add((row.at, row.known_at, row.label == row.truth) for row in rows)
+    return lags
+
+
+@dataclass(frozen=True)
+class ErrorEstimate:
+    """How many labels say how good a version has been since a moment, and the share that they find wrong."""
+
+    labels: int
+    error_share: float
+
+
+def estimate_errors_since(
     connection: Connection, model_name: str, version: int, since: datetime, known_by: datetime | None = None
-) -> tuple[int, int]:
-    """Labelled predictions made since a moment that a gate may judge by, and how many of them are wrong."""
-    query = select(func.count(), func.count().filter(outcomes.c.label != outcomes.c.truth)).where(
+) -> ErrorEstimate:
+    """What labels on predictions made since a moment say, without those of answers that were passed over for review.
+
+    Labels of reviews weigh one over the chance of their answer to be drawn (Hájek's estimate), labels that arrive by
+    themselves weigh alike, also on an answer that was reviewed as well; the two estimates are put together by how many
+    labels made them. Counted as they lie, drawn labels would say that more is wrong than is: doubtful answers are drawn
+    more often.
+    """
+    arrived = outcomes.c.seen.contains("delayed:")
+    reviewed = (outcomes.c.source == "audit") & (outcomes.c.weight > 0)
+    is_wrong = outcomes.c.label != outcomes.c.truth
+    query = select(
+        func.count().filter(reviewed | arrived).label("labels"),
+        func.count().filter(arrived).label("arrived"),
+        func.count().filter(arrived & is_wrong).label("arrived_wrong"),
+        func.count().filter(reviewed).label("reviewed"),
+        func.sum(outcomes.c.weight).filter(reviewed).label("weight"),
+        func.sum(outcomes.c.weight).filter(reviewed & is_wrong).label("weight_wrong"),
+    ).where(
         outcomes.c.model_name == model_name,
         outcomes.c.model_version == version,
         outcomes.c.at >= since,
@@ -88,7 +148,10 @@ def count_errors_since(
         outcomes.c.known_at <= known_by if known_by is not None else outcomes.c.known_at.is_not(None),
     )
     row = connection.execute(query).one()
-    return int(row[0]), int(row[1])
+    if not row.labels:
+        return ErrorEstimate(0, 0.0)
+    wrong = row.arrived_wrong + (row.reviewed * (row.weight_wrong or 0.0) / row.weight if row.reviewed else 0.0)
+    return ErrorEstimate(row.labels, wrong / (row.arrived + row.reviewed))
 
 
 def count_labelled(connection: Connection, model_name: str) -> int:
@@ -151,20 +214,94 @@ def newest_label_counts(
     return {name: tuple(cells) for name, cells in counts.items()}
 
 
+def sliced_label_counts(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    source: Source,
+    tags: Mapping[str, str],
+    limit: int = MAX_ROWS,
+) -> list[LabelCount]:
+    """As `source_label_counts`, of the newest `limit` predictions that were sent with these tags."""
+    newest = (
+        select(outcomes.c.truth, outcomes.c.label, outcomes.c.weight)
+        .where(
+            outcomes.c.model_name == model_name,
+            outcomes.c.model_version == version,
+            outcomes.c.at >= start,
+            outcomes.c.at < end,
+            outcomes.c.seen.contains(f"{source}:") if source in ESTIMATION_SOURCES else outcomes.c.source == source,
+            outcomes.c.weight > 0 if source == "audit" else true(),
+            *tag_conditions(tags),
+        )
+        .order_by(outcomes.c.at.desc(), outcomes.c.prediction_id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    columns = [newest.c[name] for name in ("truth", "label", "weight")]
+    rows = connection.execute(select(*columns, func.count().label("n")).group_by(*columns))
+    return source_cells(((source, row.truth, row.label, row.weight, row.n) for row in rows), source)
+
+
 def window_label_counts(
     connection: Connection, model_name: str, version: int, start: datetime, end: datetime
 ) -> list[LabelCount]:
-    """The labelled predictions made in [start, end), counted; both ends count in whole minutes."""
+    """The labelled predictions made in [start, end), counted, each once: under the source that gives its truth.
+
+    Both ends count in whole minutes.
+    """
+    counts: Counter[tuple[Source, str, str, float]] = Counter()
+    for counted, truth, label, weight, n in _window_cells(connection, model_name, version, start, end):
+        source: Source = "audit" if counted == BOTH_SOURCES else cast("Source", counted)
+        counts[source, truth, label, weight] += n
+    return [LabelCount(*cell, n) for cell, n in sorted(counts.items()) if n]
+
+
+def source_label_counts(
+    connection: Connection,
+    model_name: str,
+    version: int,
+    start: datetime,
+    end: datetime,
+    source: Source,
+) -> list[LabelCount]:
+    """The predictions made in [start, end) with a label of this source that may estimate, as that source weighs them.
+
+    One that has labels of two sources is counted by each. Both ends count in whole minutes.
+    """
+    return source_cells(_window_cells(connection, model_name, version, start, end), source)
+
+
+def source_cells(cells: Iterable[CountedLabels], source: Source) -> list[LabelCount]:
+    """Of counts by source, truth, label and weight those of one source, as that source weighs them."""
+    counts: Counter[tuple[Source, str, str, float]] = Counter()
+    for counted, truth, label, weight, n in cells:
+        if source in counted.split("+") and (source != "audit" or weight > 0):
+            counts[source, truth, label, weight if source == "audit" else UNIT_WEIGHT.weight] += n
+    return [LabelCount(*cell, n) for cell, n in sorted(counts.items()) if n]
+
+
+def _window_cells(
+    connection: Connection, model_name: str, version: int, start: datetime, end: datetime
+) -> list[CountedLabels]:
+    """Counts of labelled predictions as they are stored: source, truth, label, weight and how many."""
     names, limits = ("source", "truth", "label", "weight"), (minute_index(start), minute_index(end) + 1)
     cells = rollups.rollup_query(label_counts, label_count_rollups, model_name, version, limits, (*names, "n")).c
     keys = [cells[name] for name in names]
-    query = select(*keys, func.sum(cells.n).label("n")).group_by(*keys).order_by(*keys)
-    return [LabelCount(**row._mapping) for row in connection.execute(query) if row.n]
+    rows = connection.execute(select(*keys, func.sum(cells.n).label("n")).group_by(*keys))
+    return [(row.source, row.truth, row.label, row.weight, row.n) for row in rows]
 
 
 def tag_conditions(tags: Mapping[str, str], column: ColumnElement[Any] = outcomes.c.tags) -> list[ColumnElement[bool]]:
     """The conditions that a prediction was asked for with all of these tags."""
     return [column[name].as_string() == text for name, text in sorted(tags.items())]
+
+
+def counted_source(sources: Collection[str], source: str) -> str:
+    """What a labelled prediction is counted under: its source, or "audit+delayed" where both have spoken."""
+    return BOTH_SOURCES if set(ESTIMATION_SOURCES) <= set(sources) else source
 
 
 def source_sequences(seen: str) -> dict[str, int]:
@@ -212,4 +349,5 @@ def _outcome_from_row(row: RowMapping) -> Outcome:
         weight=row["weight"],
         share=row["share"],
         tags=row["tags"] or {},
+        request_id=row["request_id"],
     )

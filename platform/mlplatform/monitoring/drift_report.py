@@ -1,14 +1,12 @@
-"""Writes the report behind an early warning: predictions or inputs beside the version's first ones."""
+"""Writes the report behind an early warning: predictions or inputs beside those of the version's first days."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from mlplatform.alerting import evaluations
-from mlplatform.clock import EPOCH
 from mlplatform.context import AppContext
 from mlplatform.feedback import labelled_predictions
 from mlplatform.monitoring.input_drift import InputDriftMonitor
-from mlplatform.monitoring.rule_inputs import reference_distribution
+from mlplatform.monitoring.reference_inputs import reference_period
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.two_sample import FeatureSample
 from monitors.windows.window import Row, Window
@@ -26,7 +24,7 @@ def write_drift_report(
     if "pictures" in rule.metric_spec.data_needs:
         sides = (drift or InputDriftMonitor(context)).profiles(rule, window.end)
         return sides is not None and _write_input_drift_report(*sides, path)
-    first = reference_window(context, window)
+    first = reference_window(context, rule, window)
     if first is None or not first.rows or not window.rows:
         return False
     from monitors.windows.evidently_adapter import (
@@ -37,17 +35,24 @@ def write_drift_report(
     return True
 
 
-def reference_window(context: AppContext, window: Window) -> Window | None:
-    """The version's first answers; None before they are complete."""
+def reference_window(context: AppContext, rule: Rule, window: Window) -> Window | None:
+    """The predictions of the version's first days in the same hours as a window, the newest 20 000 of each stretch.
+
+    None before the first days are over.
+    """
     with context.database.read() as connection:
-        first = reference_distribution(evaluations.load_baselines(connection, window.model, window.version))
-        if first is None:
+        period = reference_period(connection, window.model, window.version, rule.reference)
+        compared = period.comparable_window(window.start, window.end)
+        if compared is None:
             return None
-        predictions = labelled_predictions.load_labelled_predictions(
-            connection, window.model, window.version, EPOCH, first.until
-        )
+        spans = period.matching_spans(compared)
+        predictions = [
+            row
+            for span in spans
+            for row in labelled_predictions.load_labelled_predictions(connection, window.model, window.version, *span)
+        ]
     rows = tuple(Row(row.prediction_id, row.at, row.label, row.confidence, row.latency_ms) for row in predictions)
-    return Window(window.model, window.version, window.classes, EPOCH, first.until, rows)
+    return Window(window.model, window.version, window.classes, period.start, period.end, rows)
 
 
 def _write_input_drift_report(reference: FeatureSample, newest: FeatureSample, path: Path) -> bool:

@@ -23,18 +23,17 @@ from mlplatform.ids import uuid7
 from mlplatform.monitoring.alert_actions import start_action
 from mlplatform.monitoring.input_drift import InputDriftMonitor
 from mlplatform.monitoring.rule_inputs import RuleInputs, detectors_by_stream, load_inputs, load_slow_inputs
-from mlplatform.monitoring.unlabelled_monitoring import store_reference_mix
 from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases
 from monitors.alerts import Alert, AlertChange, AlertStep, NoticeKind, apply_finding, supersede
-from monitors.decisions.decision import NO_DETECTORS, resolved_streams
 from monitors.decisions.decision import decide as decide_findings
+from monitors.decisions.decision import resolved_streams
 from monitors.decisions.finding import NO_DATA, Finding, missing_data_of
+from monitors.decisions.label_detector import LabelDetector, restart
 from monitors.notices.notice import Subject
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.e_detector import restart_detector
-from monitors.windows.window import ReferenceMix
+from monitors.statistics.e_detector import Detector, restart_detector
 
 RESTART_REASON: Final = (
     "the rule, its baseline, its classes or the platform's way to bet changed; labels are read again from the first on"
@@ -66,7 +65,6 @@ class Decision:
 
     champion: Promotion
     evaluation: evaluations.Evaluation
-    new_reference: ReferenceMix | None
     detectors: detector_state.DetectorState | None
     ended: tuple[EndedAlert, ...]
     updates: tuple[AlertUpdate, ...]
@@ -113,14 +111,14 @@ def decide(rule: Rule, inputs: RuleInputs, new_id: Callable[[], str]) -> Decisio
     """From numbers to findings, from findings to steps of alerts, and from these to notices and actions; pure."""
     # Findings about the model, and about missing data where the rule minds.
     champion, detectors = inputs.champion, None
-    streams = NO_DETECTORS if inputs.detectors is None else detectors_by_stream(inputs.detectors)
+    streams = {} if inputs.detectors is None else detectors_by_stream(rule, inputs.detectors)
     findings = decide_findings(rule, inputs.counts, inputs.baseline, streams)
     missing = missing_data_of(rule, inputs.counts, inputs.last_data_at, champion.at)
     reported = [*findings, *([] if missing is None else [missing])]
     # Detectors whose alarm is over begin anew.
     if inputs.detectors is not None:
         resolved = resolved_streams(findings, streams)
-        restarted = {key: restart_detector(streams[key], inputs.now).to_json() for key in resolved}
+        restarted = {key: _restart(streams[key], inputs.now).to_json() for key in resolved}
         detectors = replace(inputs.detectors, streams={**inputs.detectors.streams, **restarted})
     evaluation = evaluations.Evaluation(
         id=new_id(),
@@ -150,7 +148,6 @@ def decide(rule: Rule, inputs: RuleInputs, new_id: Callable[[], str]) -> Decisio
     return Decision(
         champion=champion,
         evaluation=evaluation,
-        new_reference=inputs.new_reference,
         detectors=detectors,
         ended=ended,
         updates=updates,
@@ -159,13 +156,15 @@ def decide(rule: Rule, inputs: RuleInputs, new_id: Callable[[], str]) -> Decisio
     )
 
 
+def _restart(detector: LabelDetector | Detector, at: datetime) -> LabelDetector | Detector:
+    return restart(detector, at) if isinstance(detector, LabelDetector) else restart_detector(detector, at)
+
+
 def apply(connection: Connection, context: AppContext, rule: Rule, decision: Decision) -> None:
     """Write a decision; raises ConflictError when the slot was evaluated meanwhile."""
     evaluation = decision.evaluation
     now = evaluation.at
     # What the next evaluation goes on from, and the claim on this slot.
-    if decision.new_reference is not None:
-        store_reference_mix(connection, decision.champion, decision.new_reference, now)
     if decision.detectors is not None:
         _save_detectors(connection, rule, evaluation, decision.detectors)
     evaluations.add(connection, evaluation)

@@ -1,7 +1,7 @@
-"""Compares the champion's newest inputs with its first ones, as plain numbers and as the model's own embedding.
+"""Compares the champion's newest inputs with those of its first days, as plain numbers and as the network sees them.
 
-Slow, some seconds: it never runs in a transaction. What is remembered of a version's first pictures can be computed
-again at any time, for the store keeps both the pictures and who was shown which first.
+Slow, some seconds: it never runs in a transaction. Nothing is remembered: the store keeps the pictures of the first
+days that are drawn from, those of the first predictions of every hour, whatever retention removes.
 """
 
 import logging
@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplatform.predictions import input_samples
+from mlplatform.monitoring.reference_inputs import (
+    MAX_SAMPLED_PREDICTIONS,
+    equal_pieces,
+    matching_hours,
+    per_hour,
+    reference_hours,
+    reference_period,
+)
+from mlplatform.predictions.input_samples import SampledInput, sample_inputs
 from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion import promotion_history
-from monitors.decisions.drift import MAX_COMPARED_INPUTS, REFERENCE_PREDICTIONS, evaluation_level
+from monitors.decisions.drift import MAX_COMPARED_INPUTS, evaluation_level
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.two_sample import EMBEDDING, FeatureSample, InputComparison, compare_samples
+from monitors.statistics.two_sample import EMBEDDING, FeatureSample, InputComparison, cluster_counts, compare_samples
 from pipelines.errors import ModelFormatError
 from pipelines.image.image_statistics import image_statistics
 from registry.model_package import MODEL_FILE
@@ -28,8 +36,6 @@ if TYPE_CHECKING:
     from mlplatform.context import AppContext
 
 log = logging.getLogger(__name__)
-NEWEST_PREDICTIONS: Final = 5_000
-"""So many of the window's newest answers are what its pictures are drawn from."""
 FEATURE_NAMES: Final = {
     "mean": "their mean light",
     "deviation": "the spread of their light",
@@ -44,28 +50,24 @@ FEATURE_NAMES: Final = {
     "noise": "the noise of the ground",
     EMBEDDING: "what the network itself sees in them",
 }
+MIN_CLIENTS: Final = 20
+"""From so many clients in either sample on, a client's pictures count as a whole; before, a request's do."""
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class ReferenceProfile:
-    """What is remembered of one version: its eyes, and its first pictures once they are complete."""
-
-    version: int
-    embed: Embed | None
-    sample: FeatureSample
-    until: datetime
-    input_count: int
-
-
-@dataclass(frozen=True)
 class SamplePair:
-    """How many different pictures of a version there are at first and newly, and their profiles if enough."""
+    """How many different pictures of a version its reference and the window hold, and their profiles if enough.
+
+    `cluster_noun`: what the pictures came from, each of which counts as a whole.
+    """
 
     version: int | None
     reference_count: int
     newest_count: int
     profiles: tuple[FeatureSample, FeatureSample] | None
+    is_reference_complete: bool = True
+    cluster_noun: str = ""
 
 
 @dataclass
@@ -73,7 +75,7 @@ class InputDriftMonitor:
     """Compares a champion's newest pictures with its first ones; threads may share it."""
 
     context: "AppContext"
-    _reference: ReferenceProfile | None = None
+    _embedder_of: tuple[int, Embed | None] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def profiles(self, rule: Rule, now: datetime) -> tuple[FeatureSample, FeatureSample] | None:
@@ -87,49 +89,53 @@ class InputDriftMonitor:
             sides = self._sample_pair(rule, now)
         if sides.version is None:
             return None
-        measures = (
-            compare_samples(*sides.profiles, FEATURE_NAMES, evaluation_level(rule))
-            if sides.profiles is not None
-            else ()
+        if sides.profiles is None:
+            return InputComparison(
+                sides.version,
+                sides.reference_count,
+                sides.newest_count,
+                is_reference_complete=sides.is_reference_complete,
+            )
+        return InputComparison(
+            sides.version,
+            sides.reference_count,
+            sides.newest_count,
+            compare_samples(*sides.profiles, FEATURE_NAMES, evaluation_level(rule)),
+            clusters=cluster_counts(*sides.profiles),
+            cluster_noun=sides.cluster_noun,
         )
-        return InputComparison(sides.version, sides.reference_count, sides.newest_count, measures)
 
     def _sample_pair(self, rule: Rule, now: datetime) -> SamplePair:
         name = self.context.rules.model
         with self.context.database.read() as connection:
             champion = promotion_history.latest_promotion(connection, name)
-        if champion is None:
-            return SamplePair(None, 0, 0, None)
-        reference, reference_count = self._load_reference(champion.to_version)
-        if reference is None:
-            return SamplePair(champion.to_version, reference_count, 0, None)
-        with self.context.database.read() as connection:
-            span = (max(reference.until, now - rule.window), now)
-            newest = input_samples.latest_sample(
-                connection, name, champion.to_version, span, NEWEST_PREDICTIONS, MAX_COMPARED_INPUTS
+            if champion is None:
+                return SamplePair(None, 0, 0, None)
+            version = champion.to_version
+            period = reference_period(connection, name, version, rule.reference)
+            window = period.comparable_window(now - rule.window, now)
+            hours = reference_hours(period) if window is None else matching_hours(period, window)
+            first = sample_inputs(connection, name, version, hours, per_hour(period), MAX_COMPARED_INPUTS)
+            if window is None:
+                return SamplePair(version, len(first), 0, None, is_reference_complete=False)
+            pieces = equal_pieces(*window)
+            newest = sample_inputs(
+                connection, name, version, pieces, MAX_SAMPLED_PREDICTIONS // len(pieces), MAX_COMPARED_INPUTS
             )
-        few = min(reference_count, len(newest.pngs)) < max(2, min(rule.min_samples, MAX_COMPARED_INPUTS))
-        both = None if few else (reference.sample, _feature_sample(newest.pngs, reference.embed))
-        return SamplePair(champion.to_version, reference_count, len(newest.pngs), both)
-
-    def _load_reference(self, version: int) -> tuple[ReferenceProfile | None, int]:
-        """What is known of the version's first pictures, and how many there are so far."""
-        if self._reference is not None and self._reference.version == version:
-            return self._reference, self._reference.input_count
-        with self.context.database.read() as connection:
-            first = input_samples.earliest_sample(
-                connection, self.context.rules.model, version, REFERENCE_PREDICTIONS, MAX_COMPARED_INPUTS
-            )
-        if first.prediction_count < REFERENCE_PREDICTIONS or first.until is None:
-            return None, len(first.pngs)
+        if min(len(first), len(newest)) < max(2, min(rule.min_samples, MAX_COMPARED_INPUTS)):
+            return SamplePair(version, len(first), len(newest), None)
         embed = self._embedder(version)
-        self._reference = ReferenceProfile(
-            version, embed, _feature_sample(first.pngs, embed), first.until, len(first.pngs)
-        )
-        return self._reference, self._reference.input_count
+        noun, clusters = _clusters(rule.by, first, newest)
+        profiles = _feature_sample(first, embed, clusters[0]), _feature_sample(newest, embed, clusters[1])
+        return SamplePair(version, len(first), len(newest), profiles, cluster_noun=noun)
 
     def _embedder(self, version: int) -> Embed | None:
-        """The version's network below its last layer; None where it has no such part, and plain numbers must do."""
+        """The version's network below its last layer, loaded once; None where it has no such part."""
+        if self._embedder_of is None or self._embedder_of[0] != version:
+            self._embedder_of = version, self._load_embedder(version)
+        return self._embedder_of[1]
+
+    def _load_embedder(self, version: int) -> Embed | None:
         from pipelines.engines.embedding import Embedder
         from pipelines.engines.torch_engine import load_torch_engine
 
@@ -142,6 +148,30 @@ class InputDriftMonitor:
             return None
 
 
-def _feature_sample(pngs: Sequence[bytes], embed: Embed | None) -> FeatureSample:
-    images = np.stack([decode_png(png) for png in pngs])
-    return FeatureSample(image_statistics(images), None if embed is None else embed(images))
+def _clusters(
+    tag: str | None, first: Sequence[SampledInput], newest: Sequence[SampledInput]
+) -> tuple[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """What the pictures of both samples came from, in words and by picture.
+
+    The tag that the rule names; else the client, where either sample has enough of them; else the request. An input
+    without the tag or the client belongs to its request.
+    """
+
+    def named(name: Callable[[SampledInput], str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        before, now = (
+            tuple(f"name {name(row)}" if name(row) else f"request {row.request}" for row in side)
+            for side in (first, newest)
+        )
+        return before, now
+
+    if tag is not None:
+        return f"value of {tag}", named(lambda row: row.tags.get(tag, ""))
+    clients = named(lambda row: row.client_id)
+    if min(len({name for name in side if name.startswith("name ")}) for side in clients) >= MIN_CLIENTS:
+        return "client", clients
+    return "request", named(lambda _: "")
+
+
+def _feature_sample(inputs: Sequence[SampledInput], embed: Embed | None, clusters: tuple[str, ...]) -> FeatureSample:
+    images = np.stack([decode_png(row.png) for row in inputs])
+    return FeatureSample(image_statistics(images), None if embed is None else embed(images), clusters)

@@ -14,22 +14,37 @@ from mlplatform.feedback import outcomes
 from mlplatform.monitoring.row_inputs import RowEstimate, estimate_from_rows
 from mlplatform.monitoring.unlabelled_monitoring import (
     INITIAL_BUDGET_PERIOD,
-    REFERENCE_KIND,
     advance_performance_estimator,
-    first_complete_mix,
-    predicted_counts_since,
+    compared_answers,
 )
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.promotion import promotion_history
 from monitors.alerts import Alert
-from monitors.decisions.rule_detectors import change_points_since, detectors_digest, null_error_share, update_detectors
+from monitors.decisions.label_detector import LabelDetector
+from monitors.decisions.label_reading import (
+    Reading,
+    ReadPosition,
+    plan_reading,
+    source_windows,
+    waiting_sources,
+    windows_since,
+)
+from monitors.decisions.rule_detectors import change_points_since, detectors_digest, null_hypothesis, update_detectors
 from monitors.rules.alerts_config import Rule
 from monitors.rules.probation_policy import Probation
 from monitors.rules.quantities import FalseAlarmBudget
 from monitors.statistics.e_detector import Detector
+from monitors.statistics.label_maturity import LabelLags
 from monitors.statistics.two_sample import InputComparison
-from monitors.windows.window import Baseline, ErrorByConfidence, HostLatency, ReferenceMix
-from monitors.windows.window_counts import NO_ESTIMATE, EstimateFromRows, LabelCount, Outcome, WindowCounts
+from monitors.windows.window import Baseline, ErrorByConfidence, HostLatency
+from monitors.windows.window_counts import (
+    NO_ESTIMATE,
+    EstimateFromRows,
+    LabelCount,
+    Outcome,
+    SourceWindow,
+    WindowCounts,
+)
 from registry.confidence_bins import CalibrationFit
 
 if TYPE_CHECKING:
@@ -37,6 +52,9 @@ if TYPE_CHECKING:
     from mlplatform.monitoring.input_drift import InputDriftMonitor
 
 MAX_LABELS_PER_READ = 50_000
+NO_LIMIT = 2**62
+MAX_EARLIER_VERSIONS = 3
+"""The labels of so many versions before tell a new one how late labels come."""
 BaselinesByKind = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -53,7 +71,7 @@ class RuleInputs:
     """All that the decision about one rule in one slot rests on.
 
     `detectors` are those after the labels they had not read, None for a rule without; `last_data_at` is when labels or
-    predictions came last. `new_reference`: the mix of the version's first predictions, if it is complete only now.
+    predictions came last.
     """
 
     slot: datetime
@@ -63,7 +81,6 @@ class RuleInputs:
     baseline: Baseline
     last_data_at: datetime | None
     detectors: detector_state.DetectorState | None
-    new_reference: ReferenceMix | None
     open_alerts: tuple[Alert, ...]
     rule_names: frozenset[str]
     instance: str
@@ -99,24 +116,28 @@ def load_inputs(
     if slow.row_estimate is not None and slow.row_estimate.version != champion.to_version:
         return None  # a new champion came while its predecessor's rows were measured
     # What the version is compared with.
-    baseline, new_reference = load_baseline(connection, champion), None
-    if "classes" in needs and baseline.reference_mix is None:
-        new_reference = first_complete_mix(connection, champion, now)
-        baseline = replace(baseline, reference_mix=new_reference)
-    # What happened in the window.
-    estimate = NO_ESTIMATE if slow.row_estimate is None else slow.row_estimate.estimate
-    counts = load_counts(connection, classes, rule, champion, now, estimate)
-    counts = replace(counts, input_comparison=slow.input_comparison)
-    if "classes" in needs:
-        predicted = predicted_counts_since(connection, champion, baseline.reference_mix, counts.start, now)
-        counts = replace(counts, predictions_by_confidence=predicted)
+    baseline = load_baseline(connection, champion)
     # What came since the last evaluation, each label or minute once.
+    reading: Reading | None = None
+    detectors: detector_state.DetectorState | None = None
     if "confidence" in needs:
         detectors = advance_performance_estimator(connection, rule, baseline.error_by_confidence, champion, now)
     else:
-        detectors = advance_detectors(connection, rule, baseline, champion, classes, context.rules.probation)
-    if detectors is not None:
-        counts = counts_since_change(connection, rule, champion, counts, detectors_by_stream(detectors))
+        advanced = advance_detectors(connection, rule, baseline, champion, classes, now, context.rules.probation)
+        if advanced is not None:
+            detectors, reading = advanced
+    # What happened in the window.
+    windows = source_windows(rule, reading, now)
+    estimate = NO_ESTIMATE if slow.row_estimate is None else slow.row_estimate.estimate
+    counts = load_counts(connection, classes, rule, champion, now, windows, estimate)
+    waiting = waiting_sources(rule, reading)
+    counts = replace(counts, input_comparison=slow.input_comparison, waiting_sources=waiting)
+    if "classes" in needs:
+        compared = compared_answers(connection, rule, champion, now)
+        baseline = replace(baseline, reference_mix=compared.reference)
+        counts = replace(counts, predictions_by_confidence=compared.window)
+    if detectors is not None and reading is not None:
+        counts = counts_since_change(connection, rule, champion, counts, label_detectors(detectors))
     return RuleInputs(
         slot=slot,
         now=now,
@@ -125,15 +146,21 @@ def load_inputs(
         baseline=baseline,
         last_data_at=_last_data_time(connection, rule, champion),
         detectors=detectors,
-        new_reference=new_reference,
         open_alerts=tuple(alert_records.open_alerts(connection, name, lock=True)),
         rule_names=frozenset(watched.name for watched in context.rules.rules),
         instance=context.instance,
     )
 
 
-def detectors_by_stream(state: detector_state.DetectorState) -> dict[str, Detector]:
+def label_detectors(state: detector_state.DetectorState) -> dict[str, LabelDetector]:
+    """The detectors of a stored state of a rule on labels."""
+    return {key: LabelDetector.from_json(numbers) for key, numbers in state.streams.items()}
+
+
+def detectors_by_stream(rule: Rule, state: detector_state.DetectorState) -> dict[str, LabelDetector | Detector]:
     """The detectors of a stored state."""
+    if rule.metric_spec.reads_labels:
+        return {**label_detectors(state)}
     return {key: Detector.from_json(numbers) for key, numbers in state.streams.items()}
 
 
@@ -143,9 +170,13 @@ def load_counts(
     rule: Rule,
     champion: promotion_history.Promotion,
     now: datetime,
+    windows: Mapping[str, SourceWindow],
     estimate: EstimateFromRows = NO_ESTIMATE,
 ) -> WindowCounts:
-    """The same window counted, which costs the same however many rows it holds; of a slice its newest labels."""
+    """The same window counted, which costs the same however many rows it holds; of a slice its newest labels.
+
+    `windows` say which answers the labels of each source are counted of.
+    """
     name, version, start, needs = (
         champion.model_name,
         champion.to_version,
@@ -161,7 +192,8 @@ def load_counts(
         start=start,
         end=now,
         predictions=prediction_counts.prediction_total(connection, name, version, start, now),
-        labels=_label_counts(connection, rule, champion, start, now) if rule.reads_labels and not groups else (),
+        labels=_label_counts(connection, rule, champion, windows) if rule.reads_labels and not groups else (),
+        source_windows=windows if rule.reads_labels else {},
         latency=prediction_counts.latency_histograms(connection, name, version, start, now)
         if "latency" in needs
         else {},
@@ -185,22 +217,32 @@ def counts_since_change(
     rule: Rule,
     champion: promotion_history.Promotion,
     counts: WindowCounts,
-    detector_states: Mapping[str, Detector],
+    detector_states: Mapping[str, LabelDetector],
 ) -> WindowCounts:
     """The counts with the labels since the change that each alarmed detector has found."""
-    changed = change_points_since(detector_states, counts.start)
-    cells = {key: _label_counts(connection, rule, champion, moment, counts.end) for key, moment in changed.items()}
+    windows = counts.source_windows
+    start = min((window.start for window in windows.values()), default=counts.start)
+    cells = {
+        key: _label_counts(connection, rule, champion, windows_since(windows, moment))
+        for key, moment in change_points_since(detector_states, start).items()
+    }
     return replace(counts, since_change=cells)
 
 
 def _label_counts(
-    connection: Connection, rule: Rule, champion: promotion_history.Promotion, start: datetime, now: datetime
+    connection: Connection, rule: Rule, champion: promotion_history.Promotion, windows: Mapping[str, SourceWindow]
 ) -> tuple[LabelCount, ...]:
-    name, version = champion.model_name, champion.to_version
-    if not rule.slice:
-        return tuple(outcomes.window_label_counts(connection, name, version, start, now))
-    cells = outcomes.newest_label_counts(connection, name, version, start, now, rule.sources, rule.slice)
-    return cells.get("", ())
+    """The labels of each source, on the answers of its window."""
+    name, version, cells = champion.model_name, champion.to_version, list[LabelCount]()
+    for source in rule.sources:
+        if (window := windows.get(source)) is None:
+            continue
+        limits = (window.start, window.end)
+        if rule.slice:
+            cells += outcomes.sliced_label_counts(connection, name, version, *limits, source, rule.slice)
+        else:
+            cells += outcomes.source_label_counts(connection, name, version, *limits, source)
+    return tuple(cells)
 
 
 def _label_counts_by_group(
@@ -230,7 +272,6 @@ def load_baseline(connection: Connection, champion: promotion_history.Promotion)
         accuracy_total=accuracy["total"],
         latency={host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()},
         error_by_confidence=calibration_baseline(kinds),
-        reference_mix=reference_distribution(kinds),
     )
 
 
@@ -244,48 +285,77 @@ def calibration_baseline(baselines: BaselinesByKind) -> ErrorByConfidence | None
     return ErrorByConfidence(fit.error_by_bin(), golden) if golden else None
 
 
-def reference_distribution(baselines: BaselinesByKind) -> ReferenceMix | None:
-    """The mix of the version's first answers, pinned when it was complete."""
-    numbers = baselines.get(REFERENCE_KIND, {}).get("")
-    if numbers is None:
-        return None
-    return ReferenceMix(numbers["shares"], prediction_counts.minute_start(numbers["until"]))
-
-
 def advance_detectors(
     connection: Connection,
     rule: Rule,
     baseline: Baseline,
     champion: promotion_history.Promotion,
     classes: tuple[str, ...],
+    now: datetime,
     probation: Probation | None = None,
-) -> detector_state.DetectorState | None:
-    """The rule's detectors after the labels they had not read; None where the rule has none.
+) -> tuple[detector_state.DetectorState, Reading] | None:
+    """The rule's detectors after the labels they had not read, and what was read; None where the rule has none.
 
-    At most MAX_LABELS_PER_READ labels are read: what is left waits for the next evaluation. With terms of probation,
-    the detectors of a version that was promoted over another begin with more of their budget.
+    At most MAX_LABELS_PER_READ labels that came are read, and as many that were waiting: what is left waits for the
+    next evaluation. With terms of probation, the detectors of a version that was promoted over another begin with more
+    of their budget.
     """
     if (
         rule.false_alarms is None
         or not (rule.uses_detector and rule.metric_spec.reads_labels)
-        or null_error_share(rule, baseline) is None
+        or null_hypothesis(rule, baseline) is None
     ):
         return None
     name, version, digest = champion.model_name, champion.to_version, detectors_digest(rule, baseline, classes)
+    # Where reading goes on from: where it ended, or the beginning, with what is known of earlier versions' labels.
     before = detector_state.load_state(connection, name, version, rule.name)
-    if before is None or before.definition != digest:
-        before = detector_state.DetectorState(digest, 0, {})
-    rows = outcomes.outcomes_after(connection, name, version, before.cursor, MAX_LABELS_PER_READ)
-    cursor = rows[-1].seq if rows else before.cursor
-    start = budget_start(rule.false_alarms, champion, probation)
+    if before is not None and before.definition != digest:
+        before = None
+    if before is None:
+        position, detectors = (
+            ReadPosition(lags={"delayed": earlier_lags(connection, champion)}),
+            dict[str, LabelDetector](),
+        )
+    else:
+        position, detectors = ReadPosition.from_json(before.cursor, before.reading), label_detectors(before)
+    # Labels that came, and labels whose answers have matured since.
+    rows = outcomes.outcomes_after(connection, name, version, position.cursor, MAX_LABELS_PER_READ)
+    reading = plan_reading(rule, position, rows, now)
+    matured, reading = _matured_outcomes(connection, champion, reading)
 
     def recent_rows() -> list[Outcome]:
-        return outcomes.outcomes_up_to(connection, name, version, cursor, MAX_LABELS_PER_READ)
+        return outcomes.outcomes_up_to(connection, name, version, reading.after.cursor, MAX_LABELS_PER_READ)
 
-    after = update_detectors(
-        rule, baseline, classes, detectors_by_stream(before), rows, before.cursor, start, recent_rows
-    )
-    return detector_state.DetectorState(digest, cursor, {key: detector.to_json() for key, detector in after.items()})
+    start = budget_start(rule.false_alarms, champion, probation)
+    after = update_detectors(rule, baseline, classes, detectors, [*rows, *matured], reading, start, recent_rows)
+    streams = {key: detector.to_json() for key, detector in after.items()}
+    return detector_state.DetectorState(digest, reading.after.cursor, streams, reading.after.to_json()), reading
+
+
+def earlier_lags(connection: Connection, champion: promotion_history.Promotion) -> LabelLags:
+    """How late the delayed labels of the versions before came, as it was known when this one was promoted."""
+    history = promotion_history.promotion_history(connection, champion.model_name)
+    earlier = {promotion.to_version for promotion in history if promotion.seq < champion.seq} - {champion.to_version}
+    newest = sorted(earlier)[-MAX_EARLIER_VERSIONS:]
+    return outcomes.label_lags_before(connection, champion.model_name, newest, champion.at)
+
+
+def _matured_outcomes(
+    connection: Connection, champion: promotion_history.Promotion, reading: Reading
+) -> tuple[list[Outcome], Reading]:
+    """The rows on answers that matured in this step, and the step; cut short where these are too many at once."""
+    span = reading.matured_span
+    if span is None:
+        return [], reading
+    name, version = champion.model_name, champion.to_version
+    rows = outcomes.outcomes_between(connection, name, version, *span, MAX_LABELS_PER_READ + 1)
+    if len(rows) <= MAX_LABELS_PER_READ:
+        return rows, reading
+    last = rows[-1].at
+    until = last - last.resolution if rows[0].at < last else last
+    if until == last:
+        rows = outcomes.outcomes_between(connection, name, version, last - last.resolution, last, NO_LIMIT)
+    return rows, reading.limited_to(until)
 
 
 def budget_start(

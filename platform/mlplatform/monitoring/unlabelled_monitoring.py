@@ -1,21 +1,24 @@
-"""Reads what early warnings without labels rest on: minutes not read yet, predictions by class, the first ones."""
+"""Reads what early warnings without labels rest on: minutes not read yet, predictions by class."""
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
 
-from mlplatform.alerting import detector_state, evaluations
+from mlplatform.alerting import detector_state
+from mlplatform.monitoring.reference_inputs import reference_period
 from mlplatform.predictions import prediction_counts
 from mlplatform.promotion import promotion_history
-from monitors.decisions.drift import REFERENCE_PREDICTIONS
 from monitors.decisions.performance_estimation import MinuteCounts, detector_digest, update_performance_detector
 from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.rules.alerts_config import Rule
+from monitors.rules.quantities import count_text, duration_text
 from monitors.statistics.e_detector import Detector
 from monitors.windows.latency_bins import BinCounts
+from monitors.windows.reference_period import ReferencePeriod, Span
 from monitors.windows.window import ErrorByConfidence, ReferenceMix
 
 MAX_ROWS_PER_READ: Final = 10_000
@@ -24,44 +27,39 @@ SETTLE_DELAY: Final = timedelta(minutes=2)
 What comes later still, after a database was away, is missed by the detector, and is in the window."""
 INITIAL_BUDGET_PERIOD: Final = timedelta(hours=1)
 """A version begins with the false-alarm budget of one hour: else its very first labels could prove nothing."""
-REFERENCE_KIND: Final = "answers"
 
 
-def first_complete_mix(
-    connection: Connection, champion: promotion_history.Promotion, now: datetime
-) -> ReferenceMix | None:
-    """The classes of the version's first REFERENCE_PREDICTIONS predictions, in whole minutes; None while fewer."""
+@dataclass(frozen=True)
+class ComparedAnswers:
+    """Predictions of a window by class and bin of confidence, and the mix of the reference in the same hours."""
+
+    window: Mapping[str, BinCounts]
+    reference: ReferenceMix | None
+
+
+def compared_answers(
+    connection: Connection, rule: Rule, champion: promotion_history.Promotion, now: datetime
+) -> ComparedAnswers:
+    """What a rule on the mix of classes compares; the reference is None until it is complete."""
     name, version = champion.model_name, champion.to_version
-    class_counts, settled = Counter[str](), prediction_counts.minute_index(now - SETTLE_DELAY) - 1
-    for minute, labels in prediction_counts.class_counts_by_minute(
-        connection, name, version, 0, settled, 2 * REFERENCE_PREDICTIONS
-    ):
-        class_counts.update(_label_counts(labels))
-        if class_counts.total() >= REFERENCE_PREDICTIONS:
-            return ReferenceMix(dict(class_counts), prediction_counts.minute_start(minute + 1))
-    return None
+    period = reference_period(connection, name, version, rule.reference)
+    window = period.comparable_window(now - rule.window, now)
+    if window is None or now < period.end + SETTLE_DELAY:
+        return ComparedAnswers(prediction_counts.class_counts(connection, name, version, now - rule.window, now), None)
+    class_counts = Counter[str]()
+    for first, end in period.matching_spans(window):
+        last = end - timedelta(minutes=1)
+        class_counts.update(_label_counts(prediction_counts.class_counts(connection, name, version, first, last)))
+    predicted = prediction_counts.class_counts(connection, name, version, *window)
+    return ComparedAnswers(predicted, ReferenceMix(dict(class_counts), period.end, _reference_text(period, window)))
 
 
-def store_reference_mix(
-    connection: Connection, champion: promotion_history.Promotion, mix: ReferenceMix, now: datetime
-) -> None:
-    """Pin the mix that the version's later predictions are compared with; the first one stays."""
-    numbers = {"shares": dict(mix.class_counts), "until": prediction_counts.minute_index(mix.until)}
-    evaluations.store_baseline(connection, champion.model_name, champion.to_version, REFERENCE_KIND, "", numbers, now)
-
-
-def predicted_counts_since(
-    connection: Connection,
-    champion: promotion_history.Promotion,
-    reference: ReferenceMix | None,
-    start: datetime,
-    now: datetime,
-) -> Mapping[str, BinCounts]:
-    """The predictions of a window by class and bin of confidence, without the first ones they are compared with."""
-    first = start if reference is None else max(start, reference.until)
-    if first >= now:
-        return {}
-    return prediction_counts.class_counts(connection, champion.model_name, champion.to_version, first, now)
+def _reference_text(period: ReferencePeriod, window: Span) -> str:
+    length = period.end - period.start
+    days = length // timedelta(days=1)
+    first = f"its first {count_text(days, 'day') if days > 1 else duration_text(length)}"
+    is_part = period.season is not None and window[1] - window[0] < period.season
+    return f"the same hours of {first}" if is_part else first
 
 
 def advance_performance_estimator(

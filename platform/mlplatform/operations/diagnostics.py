@@ -14,10 +14,14 @@ from mlplatform.audit.checkpoint_verification import find_contradictions
 from mlplatform.context import AppContext, create_context, load_environment
 from mlplatform.errors import PlatformError, StoreUnavailableError
 from mlplatform.host.file_permissions import accessible_to_others
+from mlplatform.monitoring.sampling_plan import recent_reviews
 from mlplatform.network.proxies import proxy_variable
+from mlplatform.operations.class_label_diagnostics import check_class_labels
+from mlplatform.operations.detection_diagnostics import check_budgets, check_detection
 from mlplatform.operations.label_status import label_status, last_evaluated_retraining, status_sentences
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import clock_faults
+from mlplatform.operations.review_progress import skipped_reviews_sentence
 from mlplatform.operations.scaffold import template_variables
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.spool import directory
@@ -31,6 +35,7 @@ from mlplatform.store.file_identity import may_be_running, read_replacements
 from mlplatform.store.leadership import ALIVE_PERIOD, WATCHER, leader_lease_name
 from monitors.errors import MonitorError
 from monitors.rules.alerts_config import Rule, load_rules
+from monitors.statistics.review_sampling import settled_shares
 from monitors.windows.user_metrics import load_function
 from pipelines.errors import PipelineError
 from registry.errors import RegistryError
@@ -252,6 +257,9 @@ def _labels(context: AppContext) -> Iterator[tuple[str, str]]:
         labels = label_status(connection, name, context.clock())
         last = last_evaluated_retraining(connection, name)
         breaker_tasks = tasks.open_tasks(connection, name, "review-retraining")
+        skipped = settled_shares(recent_reviews(connection, name, context.clock()))
+    if skipped:
+        yield "note", skipped_reviews_sentence(skipped)
     sentences = status_sentences(labels)
     starved = last is not None and not last.promoted and is_quota_starved(last.verdict)
     for sentence in sentences:
@@ -319,9 +327,12 @@ CHECKS: dict[str, Callable[[AppContext], Iterator[tuple[str, str]]]] = {
     "database": _database,
     "mlflow": _mlflow,
     "rules": _rules,
+    "budgets": check_budgets,
+    "classes": check_class_labels,
     "model": _model,
     "processes": _processes,
     "labels": _labels,
+    "detection": check_detection,
     "doors": _api_access,
     "audit": _audit,
 }

@@ -29,7 +29,7 @@ from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases, tasks
 from mlplatform.store.leadership import ALIVE_PERIOD, WATCHER, leader_lease_name
 from mlplatform.store.short_ids import abbreviate_ids
-from monitors.statistics.paired_test import PairedTest, describe_test
+from monitors.decisions.version_comparison import VersionComparison
 
 MAX_ALERTS = 1000
 
@@ -124,10 +124,10 @@ def _newest_probation(connection: Connection, model: str) -> ProbationView | Non
     newest = next(iter(probations.list_probations(connection, model, limit=1)), None)
     if newest is None:
         return None
-    test, standing = PairedTest.from_json(newest.duel), probation_standing(newest)
-    counts = describe_test(test, newest.version, newest.before)
+    comparison, standing = VersionComparison.from_json(newest.duel), probation_standing(newest)
+    counts = comparison.sentence(newest.version, newest.before)
     text = f"version {newest.version} {standing}. " + (newest.reason or counts)
-    return ProbationView(**vars(newest), standing=standing, text=text, evidence=test.evidence)
+    return ProbationView(**vars(newest), standing=standing, text=text, evidence=comparison.evidence)
 
 
 def platform_status(context: AppContext) -> PlatformStatus:

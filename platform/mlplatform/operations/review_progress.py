@@ -1,5 +1,6 @@
-"""Counts how far the review of drawn predictions is."""
+"""Counts how far the review of drawn predictions is, and says what reviewers skip."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from mlplatform.context import AppContext
@@ -8,6 +9,7 @@ from mlplatform.feedback.review_tasks import CLAIM_DURATION
 from mlplatform.operations.views import ReviewStatus, ReviewWindow
 from mlplatform.predictions import review_samples, sampling_plans
 from mlplatform.promotion import promotion_history
+from monitors.statistics.review_sampling import CONFIDENCE_CUTS, DISAGREEMENT_STRATUM
 
 
 def review_progress(context: AppContext) -> ReviewStatus:
@@ -32,3 +34,22 @@ def review_progress(context: AppContext) -> ReviewStatus:
         since=None if published is None else published.at,
         windows=windows,
     )
+
+
+def skipped_reviews_sentence(settled: Mapping[str, float]) -> str:
+    """What reviewers skip, in words, by the share of its drawn answers that each group labels beside the best one."""
+    groups = ", ".join(
+        f"{_group_text(group)} {share:.0%}" for group, share in sorted(settled.items(), key=lambda item: item[1])
+    )
+    return (
+        f"reviewers label some drawn answers more often than others ({groups} of what the most labelled group has): "
+        "labels weigh accordingly from the next plan on, which is right only if what they skip within a group does not "
+        "depend on being right; label every answer that `platform audit next` shows"
+    )
+
+
+def _group_text(group: str) -> str:
+    if group == DISAGREEMENT_STRATUM:
+        return "where two versions differ"
+    cuts = (0.0, *CONFIDENCE_CUTS, 1.0)
+    return f"confidence {cuts[int(group)]:.0%} to {cuts[int(group) + 1]:.0%}"

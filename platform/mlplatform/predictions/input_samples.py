@@ -1,62 +1,71 @@
-"""Draws bounded samples of the inputs that a version predicted on, the first and the newest, to test for drift."""
+"""Draws bounded samples of the inputs that a version predicted on in stretches of time, to test for drift."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
 from mlplatform.store.tables.predictions import images, predictions
 
+Span = tuple[datetime, datetime]
+
 
 @dataclass(frozen=True)
-class InputSample:
-    """Distinct inputs among `prediction_count` predictions; `until` is when the last of these was made."""
+class SampledInput:
+    """An input, with the client, the request and the tags of the first prediction drawn that it was sent for."""
 
-    prediction_count: int
-    until: datetime | None
-    pngs: tuple[bytes, ...]
-
-
-def earliest_sample(
-    connection: Connection, model_name: str, version: int, max_predictions: int, size: int
-) -> InputSample:
-    """Up to `size` inputs of the version's first predictions."""
-    query = _inputs_query(model_name, version).order_by(predictions.c.at, predictions.c.id).limit(max_predictions)
-    return _draw_inputs(connection, connection.execute(query).all(), version, size)
+    png: bytes
+    client_id: str
+    request: str
+    tags: Mapping[str, str]
 
 
-def latest_sample(
-    connection: Connection,
-    model_name: str,
-    version: int,
-    span: tuple[datetime, datetime],
-    max_predictions: int,
-    size: int,
-) -> InputSample:
-    """Up to `size` inputs of the version's newest predictions between the two moments of `span`, both excluded."""
-    after, end = span
-    in_span = (predictions.c.at > after, predictions.c.at < end)
-    order = (predictions.c.at.desc(), predictions.c.id.desc())
-    query = _inputs_query(model_name, version).where(*in_span).order_by(*order).limit(max_predictions)
-    return _draw_inputs(connection, connection.execute(query).all(), version, size)
+def sample_inputs(
+    connection: Connection, model_name: str, version: int, spans: Sequence[Span], per_span: int, size: int
+) -> tuple[SampledInput, ...]:
+    """Up to `size` inputs among the first `per_span` predictions of each stretch of time, each input once.
 
-
-def _inputs_query(model_name: str, version: int) -> Select[tuple[str, datetime]]:
-    return select(predictions.c.image_hash, predictions.c.at).where(
-        predictions.c.model_name == model_name, predictions.c.model_version == version
-    )
-
-
-def _draw_inputs(
-    connection: Connection, rows: Sequence[Row[tuple[str, datetime]]], version: int, size: int
-) -> InputSample:
-    """Each input once, drawn by a hash of its own: the same predictions always give the same sample."""
-    hashes = sorted({row.image_hash for row in rows}, key=lambda key: sha256(f"{version} {key}".encode()).digest())
-    drawn = hashes[:size]
+    They are drawn by a hash of their own: the same predictions always give the same sample.
+    """
+    first_by_hash: dict[str, Row[Any]] = {}
+    columns = ("image_hash", "at", "client_id", "request_id", "tags")
+    for span in spans:
+        for row in connection.execute(_first_in_span(model_name, version, span, per_span, *columns)):
+            first_by_hash.setdefault(row.image_hash, row)
+    drawn = sorted(first_by_hash, key=lambda key: sha256(f"{version} {key}".encode()).digest())[:size]
     png_by_hash = {
         row.hash: bytes(row.png) for row in connection.execute(select(images).where(images.c.hash.in_(drawn)))
     }
-    pngs = tuple(png_by_hash[key] for key in drawn if key in png_by_hash)
-    return InputSample(len(rows), max((row.at for row in rows), default=None), pngs)
+    return tuple(_sampled(png_by_hash[key], first_by_hash[key]) for key in drawn if key in png_by_hash)
+
+
+def sampled_ids(
+    connection: Connection, model_name: str, version: int, spans: Sequence[Span], per_span: int
+) -> set[str]:
+    """The ids of the predictions that `sample_inputs` draws from."""
+    queries = (_first_in_span(model_name, version, span, per_span, "id") for span in spans)
+    return {prediction_id for query in queries for prediction_id in connection.scalars(query)}
+
+
+def _first_in_span(model_name: str, version: int, span: Span, limit: int, *names: str) -> Select[Any]:
+    """These columns of the first predictions of a stretch of time."""
+    start, end = span
+    return (
+        select(*(predictions.c[name] for name in names))
+        .where(
+            predictions.c.model_name == model_name,
+            predictions.c.model_version == version,
+            predictions.c.at >= start,
+            predictions.c.at < end,
+        )
+        .order_by(predictions.c.at, predictions.c.id)
+        .limit(limit)
+    )
+
+
+def _sampled(png: bytes, row: Row[Any]) -> SampledInput:
+    # Predictions of one request share their moment, also where retention has removed its id.
+    return SampledInput(png, row.client_id, f"{row.at.isoformat()} {row.request_id}", row.tags or {})

@@ -1,7 +1,9 @@
 """Draws predictions for people to label, each with a known chance, so that their labels estimate the model's error.
 
-A prediction is drawn in the transaction that records it. People see drawn predictions in a random order, hold each for
-a while, and settle it by an audit label. The weight of such a label is one over the chance of its prediction.
+A prediction is drawn in the transaction that records it. One on which another version says something else may be drawn
+once that version has been asked, with a larger chance; until then people do not see it. People see drawn predictions
+in a random order, hold each for a while, and settle it by an audit label. The weight of such a label is one over the
+chance of its prediction.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +17,13 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 from mlplatform.predictions import sampling_plans
 from mlplatform.store.tables.feedback import outcomes
 from mlplatform.store.tables.predictions import predictions, review_samples
-from monitors.statistics.review_sampling import SamplingPlan, poisson_draw, stratum_of
+from monitors.statistics.review_sampling import (
+    DISAGREEMENT_STRATUM,
+    SamplingPlan,
+    draw_among_differing,
+    poisson_draw,
+    stratum_of,
+)
 from monitors.windows.window_counts import LabelLag
 
 if TYPE_CHECKING:
@@ -23,11 +31,13 @@ if TYPE_CHECKING:
 
 TimeWindow = tuple[datetime, datetime]
 MAX_LABEL_LAGS: Final = 20_000
+COMPARISON_PERIOD: Final = timedelta(minutes=10)
+"""For so long after an answer another version may be asked about it; then its chance to be drawn is settled."""
 
 
 @dataclass(frozen=True)
 class ReviewSample:
-    """One drawn prediction: `inclusion` was its chance, `heaviest` the largest weight that its plan gives any."""
+    """One drawn prediction: `inclusion` is its chance to be drawn and labelled, `heaviest` the largest weight."""
 
     prediction_id: str
     model_name: str
@@ -37,6 +47,7 @@ class ReviewSample:
     heaviest: float
     stratum: str
     place: str
+    claimed_until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -89,19 +100,73 @@ def draw_samples(connection: Connection, recorded: Sequence["PredictionRecord"])
 
 
 def _draw_sample(plan: SamplingPlan, salt: str, prediction: "PredictionRecord") -> ReviewSample | None:
-    inclusion = poisson_draw(plan, prediction.id, salt, prediction.label, prediction.confidence)
-    if inclusion is None:
+    chance = poisson_draw(plan, prediction.id, salt, prediction.label, prediction.confidence)
+    if chance is None:
         return None
+    stratum = stratum_of(prediction.label, prediction.confidence)
     return ReviewSample(
         prediction_id=prediction.id,
         model_name=prediction.model_name,
         model_version=prediction.model_version,
         at=prediction.at,
-        inclusion=inclusion,
+        inclusion=plan.inclusion(stratum, chance),
         heaviest=plan.max_weight,
-        stratum=stratum_of(prediction.label, prediction.confidence),
-        place=sha256(f"{salt} place {prediction.id}".encode()).hexdigest(),
+        stratum=stratum,
+        place=_place_in_queue(salt, prediction.id),
+        claimed_until=prediction.at + COMPARISON_PERIOD if plan.differing else None,
     )
+
+
+def _place_in_queue(salt: str, prediction_id: str) -> str:
+    return sha256(f"{salt} place {prediction_id}".encode()).hexdigest()
+
+
+def draw_disagreements(
+    connection: Connection, answered: Sequence["PredictionRecord"], differing: Collection[str]
+) -> int:
+    """Draw among answers that another version has just been asked about; returns how many that adds.
+
+    `differing` are the ids of those of which it says something else. Their chance is that of the plan of their time,
+    which a sample that nobody has labelled yet has from now on as well. All that waited for this are shown to people.
+    """
+    ids = [row.id for row in answered]
+    query = select(review_samples.c.prediction_id, review_samples.c.finished_at)
+    drawn = {row[0]: row[1] for row in connection.execute(query.where(review_samples.c.prediction_id.in_(ids)))}
+    held = review_samples.c.prediction_id.in_(ids) & (review_samples.c.claimed_by == "")
+    connection.execute(update(review_samples).where(held).values(claimed_until=None))
+    added: list[ReviewSample] = []
+    for row in answered:
+        if row.id not in differing or drawn.get(row.id) is not None:
+            continue
+        published = sampling_plans.plan_at(connection, row.model_name, row.model_version, row.at)
+        if published is None:
+            continue
+        plan = SamplingPlan.from_json(published.plan)
+        chance = draw_among_differing(plan, row.id, published.salt, row.label, row.confidence)
+        if chance is None:
+            continue
+        inclusion = plan.inclusion(DISAGREEMENT_STRATUM, chance)
+        if row.id in drawn:
+            changed = review_samples.c.prediction_id == row.id
+            connection.execute(
+                update(review_samples).where(changed).values(inclusion=inclusion, stratum=DISAGREEMENT_STRATUM)
+            )
+            continue
+        added.append(
+            ReviewSample(
+                prediction_id=row.id,
+                model_name=row.model_name,
+                model_version=row.model_version,
+                at=row.at,
+                inclusion=inclusion,
+                heaviest=plan.max_weight,
+                stratum=DISAGREEMENT_STRATUM,
+                place=_place_in_queue(published.salt, row.id),
+            )
+        )
+    if added:
+        connection.execute(insert(review_samples), [dict(vars(sample)) for sample in added])
+    return len(added)
 
 
 def inclusion_weights(connection: Connection, prediction_ids: Collection[str]) -> dict[str, InclusionWeight]:
@@ -169,6 +234,20 @@ def label_lags(
         LabelLag(max(0.0, ((row.known_at or now) - row.at).total_seconds()), row.known_at is None)
         for row in connection.execute(query)
     ]
+
+
+def reviews_by_stratum(connection: Connection, model_name: str, window: TimeWindow) -> dict[str, tuple[int, int]]:
+    """How many of a model's predictions made in [start, end) were drawn, and how many of them labelled, by stratum."""
+    query = (
+        select(review_samples.c.stratum, func.count(), func.count(review_samples.c.finished_at))
+        .where(
+            review_samples.c.model_name == model_name,
+            review_samples.c.at >= window[0],
+            review_samples.c.at < window[1],
+        )
+        .group_by(review_samples.c.stratum)
+    )
+    return {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(query)}
 
 
 def review_progress(connection: Connection, model_name: str, version: int, window: TimeWindow) -> ReviewProgress:

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, String, cast, delete, exists, func, literal, or_, select
 
 from mlplatform.store.database import insert_new
-from mlplatform.store.tables.feedback import outcomes
-from mlplatform.store.tables.predictions import predictions, shadow_prediction_rows
-from mlplatform.store.tables.promotion import rollouts
+from mlplatform.store.prediction import PredictionRecord
+from mlplatform.store.tables.predictions import images, predictions, shadow_prediction_rows
+from mlplatform.store.tables.promotion import probations, rollouts
+
+PROBATION_TRIAL: Final = "probation-"
+"""What the name of a probation's trial begins with; the number of its promotion follows."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,6 @@ class ShadowPrediction:
     probabilities: list[float]
     confidence: float
     latency_ms: float
-
-
-@dataclass(frozen=True)
-class ShadowPair:
-    """A labelled input that both versions of a rollout predicted on: the one that served and the one in its shadow."""
-
-    seq: int
-    served_version: int
-    label: str
-    shadow_label: str
-    truth: str
-    share: float
 
 
 def insert_shadow_predictions(connection: Connection, rows: Sequence[ShadowPrediction]) -> int:
@@ -61,56 +53,94 @@ def count_agreement(connection: Connection, trial_id: str) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def labelled_pairs(
-    connection: Connection, trial_id: str, cursor: int, sources: Sequence[str], limit: int
-) -> tuple[list[ShadowPair], int]:
-    """The next labelled inputs of a rollout after a sequence number, each once only, and the last number read.
+def count_compared(connection: Connection, trial_id: str, before: datetime) -> tuple[int, int]:
+    """How many predictions made before a moment another version was asked about, and of how many it says otherwise."""
+    query = (
+        select(func.count(), func.count().filter(shadow_prediction_rows.c.label != predictions.c.label))
+        .join(predictions, predictions.c.id == shadow_prediction_rows.c.prediction_id)
+        .where(shadow_prediction_rows.c.trial_id == trial_id, predictions.c.at < before)
+    )
+    row = connection.execute(query).one()
+    return int(row[0]), int(row[1])
 
-    An input that was sent again says nothing new about either version.
+
+def count_differing(connection: Connection, trial_id: str, start: datetime, end: datetime) -> int:
+    """Of how many predictions asked about in [start, end) the other version says something else."""
+    query = (
+        select(func.count())
+        .select_from(shadow_prediction_rows)
+        .join(predictions, predictions.c.id == shadow_prediction_rows.c.prediction_id)
+        .where(
+            shadow_prediction_rows.c.trial_id == trial_id,
+            shadow_prediction_rows.c.at >= start,
+            shadow_prediction_rows.c.at < end,
+            shadow_prediction_rows.c.label != predictions.c.label,
+        )
+    )
+    return int(connection.scalar(query) or 0)
+
+
+def unasked(
+    connection: Connection,
+    versions: tuple[str, int, int],
+    window: tuple[datetime, datetime],
+    part: float,
+    limit: int,
+) -> list[tuple[PredictionRecord, bytes]]:
+    """The oldest predictions of a window that another version has not been asked about yet, with their inputs as PNG.
+
+    `versions` are the model, the version that predicted and the other one. The hash of an input says whether it belongs
+    to the part that is asked about.
     """
-    joined = shadow_prediction_rows.join(
-        outcomes, outcomes.c.prediction_id == shadow_prediction_rows.c.prediction_id
-    ).join(predictions, predictions.c.id == outcomes.c.prediction_id)
-    estimating = (outcomes.c.source.in_(sources), outcomes.c.weight > 0, shadow_prediction_rows.c.trial_id == trial_id)
-    columns = (
-        outcomes.c.seq,
-        outcomes.c.model_version.label("served"),
-        outcomes.c.label,
-        outcomes.c.truth,
-        outcomes.c.share,
+    model_name, version, other = versions
+    is_asked = exists().where(
+        shadow_prediction_rows.c.prediction_id == predictions.c.id, shadow_prediction_rows.c.model_version == other
     )
     query = (
-        select(
-            *columns, outcomes.c.seen, shadow_prediction_rows.c.label.label("shadow_label"), predictions.c.image_hash
+        select(predictions, images.c.png)
+        .join(images, images.c.hash == predictions.c.image_hash)
+        .where(
+            predictions.c.model_name == model_name,
+            predictions.c.model_version == version,
+            predictions.c.at >= window[0],
+            predictions.c.at < window[1],
+            ~is_asked,
         )
-        .select_from(joined)
-        .where(*estimating, outcomes.c.seq > cursor)
-        .order_by(outcomes.c.seq)
+        .order_by(predictions.c.at, predictions.c.id)
         .limit(limit)
     )
-    rows = connection.execute(query).all()
-    if not rows:
-        return [], cursor
-    hashes = {row.image_hash for row in rows}
-    earlier = select(predictions.c.image_hash).select_from(joined)
-    hashes_before = set(
-        connection.scalars(
-            earlier.where(*estimating, outcomes.c.seq <= cursor, predictions.c.image_hash.in_(sorted(hashes)))
+    if part < 1:
+        query = query.where(predictions.c.image_hash < f"{int(part * 16**12):012x}")
+    found = []
+    for row in connection.execute(query).mappings():
+        values = dict(row)
+        png = bytes(values.pop("png"))
+        found.append((PredictionRecord(**values), png))
+    return found
+
+
+def differing_since(connection: Connection, trial_id: str, since: datetime) -> list[PredictionRecord]:
+    """The predictions that another version was asked about since a moment and says otherwise of."""
+    query = (
+        select(predictions)
+        .join(shadow_prediction_rows, shadow_prediction_rows.c.prediction_id == predictions.c.id)
+        .where(
+            shadow_prediction_rows.c.trial_id == trial_id,
+            shadow_prediction_rows.c.at >= since,
+            shadow_prediction_rows.c.label != predictions.c.label,
         )
+        .order_by(predictions.c.at, predictions.c.id)
     )
-    pairs = []
-    for row in rows:
-        if row.image_hash not in hashes_before and not set(row.seen.split()) & set(sources):
-            pairs.append(ShadowPair(row.seq, row.served, row.label, row.shadow_label, row.truth, row.share))
-        hashes_before.add(row.image_hash)
-    return pairs, rows[-1].seq
+    return [PredictionRecord(**row._mapping) for row in connection.execute(query)]
 
 
 def delete_before(connection: Connection, before: datetime, model_name: str | None = None) -> int:
-    """Remove shadow predictions made before a moment, of one model's rollouts or of all; returns how many."""
+    """Remove what other versions said before a moment, of one model's predictions or of all; returns how many."""
     statement = delete(shadow_prediction_rows).where(shadow_prediction_rows.c.at < before)
     if model_name is not None:
-        statement = statement.where(
-            shadow_prediction_rows.c.trial_id.in_(select(rollouts.c.id).where(rollouts.c.model_name == model_name))
-        )
+        of_rollouts = select(rollouts.c.id).where(rollouts.c.model_name == model_name)
+        name = literal(PROBATION_TRIAL) + cast(probations.c.promotion_seq, String)
+        of_probations = select(name).where(probations.c.model_name == model_name)
+        trial = shadow_prediction_rows.c.trial_id
+        statement = statement.where(or_(trial.in_(of_rollouts), trial.in_(of_probations)))
     return connection.execute(statement).rowcount

@@ -1,20 +1,20 @@
 """Compares a new champion with the version before it on new labels and latencies, and rolls it back when it is worse.
 
-`ProbationMonitor.tick` is one look, off the alert's path: begin or end, compare, decide, roll back. The version before
-predicts the same labelled inputs. Each step is a transaction that proves the leader's lease. A decision is written
-before it is carried out, and carried out in the transaction that appends to the history of promotions, with its
-quarantine and its notices. So a watcher killed anywhere leaves a step that the next one takes, once; a promotion made
-meanwhile ends the probation instead.
+`ProbationMonitor.tick` is one look, off the alert's path: begin or end, ask, compare, decide, roll back. The version
+before is asked about the answers of the last minutes, or about a part of them drawn by the hash of their input, before
+anything is known of their truth; of those on which the two differ more are drawn for review. Each step is a
+transaction that proves the leader's lease. A decision is written before it is carried out, and carried out in the
+transaction that appends to the history of promotions, with its quarantine and its notices. So a watcher killed anywhere
+leaves a step that the next one takes, once; a promotion made meanwhile ends the probation instead.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from math import ceil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
@@ -23,74 +23,56 @@ from mlplatform.audit import audit_entries
 from mlplatform.clock import Clock
 from mlplatform.context import AppContext
 from mlplatform.feedback import outcomes
-from mlplatform.feedback.distinct_inputs import first_occurrences
-from mlplatform.predictions import prediction_counts
-from mlplatform.predictions.stored_image import decode_png
-from mlplatform.promotion import probations, promotion_history, quarantines
+from mlplatform.predictions import prediction_counts, shadow_predictions
+from mlplatform.predictions.review_samples import COMPARISON_PERIOD
+from mlplatform.promotion import probations, promotion_history, quarantines, version_comparisons
+from mlplatform.promotion.previous_version import Predictor, PreviousVersion, load_predictor
 from mlplatform.promotion.probations import Probation
 from mlplatform.promotion.promotion_notices import enqueue_rollback_notice
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from monitors.decisions.latency_regression import LatencyRegression, find_latency_regression, latency_limits
+from monitors.decisions.version_comparison import ComparisonTerms, VersionComparison
 from monitors.rules.alerts_config import AlertsConfig
-from monitors.statistics.paired_test import PairedOutcome, PairedTest, describe_test, update_test
 from monitors.windows.window import HostLatency
-from pipelines.errors import PipelineError
-from pipelines.pipeline import Pipeline
-from registry.catalog import Catalog
-from registry.errors import RegistryError, UnknownVersionError
+from registry.errors import UnknownVersionError
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 log = logging.getLogger(__name__)
 ACTOR: Final = "watcher/probation"
-ESTIMATING_SOURCES: Final = ("audit", "delayed")
-"""Sources of labels that estimate: corrections exist because a prediction was wrong, and would blame whoever serves."""
-MAX_LABELS_PER_READ: Final = 256
 LATENCY_REFERENCE_PERIOD: Final = timedelta(days=1)
 """The last stretch of the version before's service, whose latencies count as usual."""
 LOAD_GRACE_PERIOD: Final = timedelta(hours=1)
 """How long past its end a probation waits for a version before that cannot be loaded."""
-Predictor = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
-
-
-def load_predictor(catalog: Catalog, pipeline: Pipeline, model_cache: Path, version: int) -> Predictor:
-    """A registered version, ready to predict on one thread."""
-    from pipelines.candidate.training_spec import load_champion
-    from pipelines.engines.torch_engine import set_threads
-    from registry.model_package import MODEL_FILE
-
-    set_threads(1)
-    return load_champion(catalog, pipeline, version, model_cache, MODEL_FILE).predictor
 
 
 @dataclass
 class ProbationMonitor:
     """Watches the probation of one model's champion.
 
-    `load` gives a version's predictor, for `classes` in their order; `enqueue_notice` puts the notice about a rollback
-    into the outbox.
+    `enqueue_notice` puts the notice about a rollback into the outbox.
     """
 
     rules: AlertsConfig
-    classes: Sequence[str]
     clock: Clock
     database: Database
     promotions: PromotionService
-    load: Callable[[int], Predictor]
+    previous: PreviousVersion
     enqueue_notice: Callable[[Connection, Probation], object]
-    _loaded_version: tuple[int, Predictor] | None = None
+    _last_look: tuple[object, ...] = ()
 
     def tick(self, lease: leases.Lease) -> Probation | None:
         """Look once; returns the probation as it stands then, None where nothing is on probation."""
         probation = self._current_probation(lease)
         if probation is None:
-            self._loaded_version = None
+            self.previous.forget()
             return None
         if probation.state == "running":
-            after = self._evaluate(probation)
+            problem = self.previous.ask(lease, probation)
+            after = self._evaluate(probation, problem)
             if after != probation:
                 self._save(lease, probation, after)
             probation = after
@@ -141,61 +123,49 @@ class ProbationMonitor:
             until=champion.at + policy.period,
             label_level=policy.label_level,
             latency_level=policy.latency_level,
-            cursor=outcomes.cursor_before(connection, name, champion.to_version, champion.at),
-            duel=PairedTest().to_json(),
+            cursor=0,
+            duel=VersionComparison().to_json(),
             latency_until=champion.at,
         )
 
-    def _evaluate(self, probation: Probation) -> Probation:
+    def _evaluate(self, probation: Probation, problem: str) -> Probation:
         """The probation after the labels and latencies that are new; it reads and writes nothing."""
         now, new, before = self.clock(), probation.version, probation.before
-        after, everything_read = self._compare_labels(probation)
-        test = PairedTest.from_json(after.duel)
-        if test.rejects(after.label_level):
-            return _as_failed(after, describe_test(test, new, before), now)
+        after, is_settled = self._compare_labels(replace(probation, reason=problem), now)
+        comparison = VersionComparison.from_json(after.duel)
+        if comparison.proved_worse:
+            return _as_failed(after, comparison.sentence(new, before), now)
         after, regression = self._compare_latency(after, now)
         if regression is not None:
             return _as_failed(after, regression.sentence(new, before), now)
         if after.reason and now >= after.until + LOAD_GRACE_PERIOD:  # the version before could not be asked
             return replace(after, state="ended", ended_at=now)
-        if after.reason or not everything_read or now < after.until:
+        if after.reason or not is_settled or now < after.until:
             return after
-        return replace(after, state="passed", reason=describe_test(test, new, before), ended_at=now)
+        return replace(after, state="passed", reason=comparison.sentence(new, before), ended_at=now)
 
-    def _compare_labels(self, probation: Probation) -> tuple[Probation, bool]:
-        """The paired test after the next labels, and whether no more are known."""
-        name, version = probation.model_name, probation.version
+    def _compare_labels(self, probation: Probation, now: datetime) -> tuple[Probation, bool]:
+        """How the labels stand, and whether no label is waited for; nothing is computed again without need."""
+        name, before = probation.model_name, probation.before
+        trial_id = version_comparisons.probation_trial_id(probation.promotion_seq)
         with self.database.read() as connection:
-            rows = outcomes.outcomes_after(connection, name, version, probation.cursor, MAX_LABELS_PER_READ)
-            estimating = [
-                row for row in rows if row.at >= probation.at and row.is_new_for(ESTIMATING_SOURCES, probation.cursor)
-            ]
-            pngs = first_occurrences(connection, name, version, estimating, ESTIMATING_SOURCES, probation.at)
-        first = [row for row in estimating if row.prediction_id in pngs]
-        try:
-            previous_labels = self._previous_predictions(probation.before, [pngs[row.prediction_id] for row in first])
-        except (RegistryError, PipelineError, OSError) as error:
-            log.error("version %d cannot be asked what it would have answered: %s", probation.before, error)
-            return replace(probation, reason=f"version {probation.before} cannot be asked: {error}"), False
-        outcome_pairs = [
-            PairedOutcome(previous_label, row.label, row.truth, row.share)
-            for previous_label, row in zip(previous_labels, first, strict=True)
-        ]
-        test = update_test(PairedTest.from_json(probation.duel), outcome_pairs, probation.label_level)
-        cursor = rows[-1].seq if rows else probation.cursor
-        after = replace(probation, duel=test.to_json(), cursor=cursor, reason="")
-        return after, len(rows) < MAX_LABELS_PER_READ or rows[-1].known_at >= probation.until
-
-    def _previous_predictions(self, version: int, pngs: list[bytes]) -> list[str]:
-        """The labels that version predicts for the images; it stays loaded while it is needed."""
-        if not pngs:
-            return []
-        import numpy as np
-
-        if self._loaded_version is None or self._loaded_version[0] != version:
-            self._loaded_version = (version, self.load(version))
-        probabilities = self._loaded_version[1](np.stack([decode_png(png) for png in pngs]))
-        return [self.classes[index] for index in probabilities.argmax(axis=1).tolist()]
+            cursor = outcomes.last_sequence(connection, name)
+            compared, _ = shadow_predictions.count_compared(connection, trial_id, now)
+            look = (probation.promotion_seq, cursor, compared, (now - probation.at) // COMPARISON_PERIOD)
+            if look == self._last_look and now < probation.until:
+                return probation, False
+            terms = ComparisonTerms(
+                started_at=probation.at,
+                until=probation.until,
+                level=probation.label_level,
+                margin=self.rules.probation.early_margin,
+                mature=version_comparisons.label_maturity(connection, self.rules, before, probation.at),
+            )
+            comparison, is_settled = version_comparisons.load_comparison(
+                connection, trial_id, probation.version, terms, self.rules.probation.block, now
+            )
+        self._last_look = look
+        return replace(probation, duel=comparison.to_json(), cursor=cursor), is_settled
 
     def _compare_latency(self, probation: Probation, now: datetime) -> tuple[Probation, LatencyRegression | None]:
         """Compare the newest whole window of the latency rule, once; the level is shared among all such windows."""
@@ -284,10 +254,15 @@ def probation_monitor(context: AppContext, load: Callable[[int], Predictor] | No
 
     return ProbationMonitor(
         rules=context.rules,
-        classes=context.pipeline.classes,
         clock=context.clock,
         database=context.database,
         promotions=promotion_service(context),
-        load=load or partial(load_predictor, context.catalog, context.pipeline, context.model_cache),
+        previous=PreviousVersion(
+            classes=context.pipeline.classes,
+            compared_per_day=context.rules.probation.compared_per_day,
+            clock=context.clock,
+            database=context.database,
+            load=load or partial(load_predictor, context.catalog, context.pipeline, context.model_cache),
+        ),
         enqueue_notice=enqueue_notice,
     )

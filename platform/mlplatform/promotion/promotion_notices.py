@@ -9,12 +9,12 @@ from mlplatform.alerting.notifications import enqueue_notice, event_channels
 from mlplatform.context import AppContext
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.probations import Probation
+from monitors.decisions.version_comparison import VersionComparison
 from monitors.errors import MonitorError
 from monitors.notices.promotion_notice import PromotionNotice
 from monitors.notices.rollback_notice import RollbackNotice
 from monitors.rules.channel_config import AlertmanagerChannel
 from monitors.rules.quiet_hours import earliest_send_time
-from monitors.statistics.paired_test import PairedTest
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def enqueue_promotion_notice(
 
 
 def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice:
-    test = PairedTest.from_json(probation.duel)
+    comparison = VersionComparison.from_json(probation.duel)
     return RollbackNotice(
         model=probation.model_name,
         version=probation.version,
@@ -72,9 +72,10 @@ def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice
         facts={
             "Version": f"{probation.model_name} v{probation.version}",
             "Serves again": f"{probation.model_name} v{probation.before}",
-            "Labelled answers compared": f"{test.n:,}",
-            f"Right only in v{probation.before}": f"{test.lost:,}",
-            f"Right only in v{probation.version}": f"{test.won:,}",
+            "Answers compared": f"{comparison.compared:,}",
+            "Labelled where they differ": f"{comparison.labelled:,}",
+            f"Right only in v{probation.before}": f"{comparison.lost:,}",
+            f"Right only in v{probation.version}": f"{comparison.won:,}",
             "Champion since": f"{probation.at:%Y-%m-%d %H:%M} UTC",
             "False rollbacks": f"at most {100 * (probation.label_level + probation.latency_level):.3g} "
             "% of good versions",

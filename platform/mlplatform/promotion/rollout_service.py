@@ -16,7 +16,7 @@ from mlplatform.feedback import outcomes
 from mlplatform.ids import uuid7
 from mlplatform.promotion import promotion_history, quarantines, rollouts
 from mlplatform.promotion.rollouts import Rollout, RolloutRole, RolloutState
-from monitors.statistics.paired_test import PairedTest
+from monitors.decisions.version_comparison import VersionComparison
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,21 @@ def begin_rollout(
             actor=actor,
             reason=reason,
             cursor=outcomes.last_sequence(connection, name),
-            duel=PairedTest().to_json(),
+            duel=VersionComparison().to_json(),
         )
         rollouts.start(connection, rollout)
         details = {"share": rollout.share, "beside": rollout.beside, "reason": reason}
         audit_entries.append(connection, actor, f"begin-{role}", f"{name}/{version}", now, details)
     return rollout
+
+
+def replace_shadow(context: AppContext, version: int, actor: str, reason: str) -> Rollout:
+    """Try a version in the shadow, in place of that of an earlier retraining; raises as `begin_rollout`."""
+    with context.database.write() as connection:
+        running = rollouts.running_rollout(connection, context.pipeline.name)
+        if running is not None and running.role == "shadow" and running.actor.startswith("retraining/"):
+            end_rollout(connection, running, "stopped", actor, f"version {version} is newer", context.clock())
+    return begin_rollout(context, version, "shadow", 0.0, actor, reason)
 
 
 def stop_rollout(context: AppContext, version: int, role: RolloutRole, actor: str, reason: str) -> Rollout:

@@ -18,14 +18,15 @@ from sqlalchemy.exc import IntegrityError
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError
+from mlplatform.monitoring.reference_inputs import reference_prediction_ids
 from mlplatform.predictions import prediction_records, shadow_predictions
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from mlplatform.retention import erasure
-from mlplatform.retention.erasure import ErasureResult, ReferenceSampleOf
+from mlplatform.retention.erasure import ErasureResult
 from mlplatform.store.timeouts import long_statements
-from monitors.decisions.drift import REFERENCE_PREDICTIONS
+from monitors.rules.rule import DEFAULT_REFERENCE
 
 MAX_TRIES: Final = 5
 MAX_PAUSE_SECONDS: Final = 0.5
@@ -144,21 +145,45 @@ def retention_policy(context: AppContext) -> RetentionPolicy:
     return RetentionPolicy(period(settings.retain_answers_days), period(settings.retain_personal_days))
 
 
+@dataclass
+class _ReferencePredictions:
+    """The champion's predictions whose inputs its later ones are compared with."""
+
+    model_name: str
+    lengths: frozenset[timedelta]
+    _of_promotion: int | None = None
+    _ids: frozenset[str] = frozenset()
+
+    def at_present(self, connection: Connection) -> frozenset[str]:
+        """Their ids, read again when another version serves."""
+        champion = promotion_history.latest_promotion(connection, self.model_name)
+        if champion is not None and champion.seq != self._of_promotion:
+            self._of_promotion = champion.seq
+            self._ids = frozenset().union(
+                *(reference_prediction_ids(connection, champion, length) for length in self.lengths)
+            )
+        return self._ids
+
+
+def _reference_lengths(context: AppContext) -> frozenset[timedelta]:
+    """How long the references of rules on inputs are; as shipped where there is no alerts file yet."""
+    if not context.settings.alerts_file.exists():
+        return frozenset([DEFAULT_REFERENCE])
+    return frozenset(rule.reference for rule in context.rules.rules if "pictures" in rule.metric_spec.data_needs)
+
+
 def _remove_old(
     context: AppContext, actor: str, before: datetime, verify_lease: VerifyLease, throttle: ErasureThrottle
 ) -> ErasureResult:
     """Remove predictions made before a moment, with an entry in the audit log for each batch."""
     name, removed, cursor, last_id = context.pipeline.name, ErasureResult(), "", ""
+    kept = _ReferencePredictions(name, _reference_lengths(context))
 
     def old_ids(connection: Connection) -> list[str]:
         verify_lease(connection)
-        champion = promotion_history.latest_promotion(connection, name)
-        reference_sample = (
-            None
-            if champion is None
-            else ReferenceSampleOf(champion.model_name, champion.to_version, REFERENCE_PREDICTIONS)
+        return erasure.old_unlabelled_ids(
+            connection, name, before, kept.at_present(connection), cursor, throttle.batch_size
         )
-        return erasure.old_unlabelled_ids(connection, name, before, reference_sample, cursor, throttle.batch_size)
 
     def record(connection: Connection, ids: list[str]) -> None:
         nonlocal last_id

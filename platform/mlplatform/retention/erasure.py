@@ -20,15 +20,6 @@ BATCH_SIZE: Final = 2_000
 
 
 @dataclass(frozen=True)
-class ReferenceSampleOf:
-    """The first predictions of a version, with whose inputs later ones are compared."""
-
-    model_name: str
-    version: int
-    prediction_count: int
-
-
-@dataclass(frozen=True)
 class ErasureResult:
     """How many rows were removed. `labelled` predictions had labels, which training and the gate will no longer see.
 
@@ -50,11 +41,11 @@ def old_unlabelled_ids(
     connection: Connection,
     model_name: str,
     before: datetime,
-    reference_sample: ReferenceSampleOf | None,
+    kept: Collection[str],
     after: str = "",
     limit: int = BATCH_SIZE,
 ) -> list[str]:
-    """A model's old predictions without a label, on no open task's list, and not in the reference sample.
+    """A model's old predictions without a label, on no open task's list, and not among those that are kept.
 
     In the order of their ids, beginning after one, so that what stays is read once.
     """
@@ -71,17 +62,8 @@ def old_unlabelled_ids(
         .limit(limit)
         .with_for_update(of=predictions, skip_locked=True)
     )
-    if reference_sample is not None:
-        of_version = (predictions.c.model_name == reference_sample.model_name) & (
-            predictions.c.model_version == reference_sample.version
-        )
-        first = (
-            select(predictions.c.id)
-            .where(of_version)
-            .order_by(predictions.c.at, predictions.c.id)
-            .limit(reference_sample.prediction_count)
-        )
-        query = query.where(predictions.c.id.notin_(first))
+    if kept:
+        query = query.where(predictions.c.id.notin_(kept))
     return list(connection.scalars(query))
 
 

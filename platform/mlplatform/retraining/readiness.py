@@ -3,7 +3,8 @@
 A candidate is promoted only when the gate sees its benefit on held-back labels of the world as it is now. Before there
 are enough of them even a perfect candidate is refused, and the attempt only brings the breaker nearer. So an attempt
 waits until a candidate that regains all that was lost could be expected to gain MIN_EXPECTED_GAINS held-back rows, and
-the next one until there are LABEL_GROWTH times as many labels as the last one had.
+the next one until there are LABEL_GROWTH times as many labels as the last one had. What was lost is estimated with the
+labels' weights, for doubtful answers are drawn for review more often than others.
 """
 
 import math
@@ -19,8 +20,8 @@ from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_limits, retraining_queue
 from pipelines.data import HOLDOUT_SHARE
 
-MIN_EXPECTED_GAINS: Final = 8
-"""Five gains and no loss are the least that an exact McNemar test believes at 5 %; some luck is allowed for."""
+MIN_EXPECTED_GAINS: Final = 10
+"""Six gains and no loss are the least that convinces the gate of a first attempt; some luck is allowed for."""
 LABEL_GROWTH: Final = 1.5
 MIN_ERROR_INCREASE: Final = 0.005
 
@@ -52,15 +53,14 @@ def assess_readiness(
     if since is None or champion is None or total < min_feedback:
         return Readiness(None, total, min_feedback)
     name, version = champion.model_name, champion.to_version
-    labels, wrong = outcomes.count_errors_since(connection, name, version, since)
-    error_share = wrong / labels if labels else 0.0
-    error_increase = max(MIN_ERROR_INCREASE, error_share - _baseline_error_share(connection, champion))
+    found = outcomes.estimate_errors_since(connection, name, version, since)
+    error_increase = max(MIN_ERROR_INCREASE, found.error_share - _baseline_error_share(connection, champion))
     required = math.ceil(MIN_EXPECTED_GAINS / (HOLDOUT_SHARE * error_increase))
     last_attempt = retraining_limits.last_attempt_start(connection, queued.pipeline, since, now)
     if last_attempt is not None:
-        before, _ = outcomes.count_errors_since(connection, name, version, since, known_by=last_attempt)
-        required = max(required, math.ceil(LABEL_GROWTH * before))
-    return Readiness(since, labels, required)
+        before = outcomes.estimate_errors_since(connection, name, version, since, known_by=last_attempt)
+        required = max(required, math.ceil(LABEL_GROWTH * before.labels))
+    return Readiness(since, found.labels, required)
 
 
 def _baseline_error_share(connection: Connection, champion: promotion_history.Promotion) -> float:

@@ -4,7 +4,7 @@ What becomes of each label decides `pipelines.labels.label_curation`.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
@@ -13,14 +13,15 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.stored_image import decode_png
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from mlplatform.store.tables.feedback import feedback
-from mlplatform.store.tables.predictions import images, predictions
+from mlplatform.store.tables.predictions import images, predictions, review_samples
 from monitors.rules.alerts_config import AlertsConfig, Retraining
 from pipelines.data import FeedbackRows
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
@@ -52,6 +53,12 @@ class InputLabel:
     answered_at: datetime
     feed: str | None
     """How it came: the name of an API key, else of the reviewer; None where it came before that was recorded."""
+    request_id: str
+    judging_share: float | None
+    """How much it counts where candidates are judged, against a label drawn with the smallest chance; None: not at all.
+
+    An audit label counts by one over the chance that its prediction was drawn with, which the champion's doubt raised.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +73,19 @@ class TrainingLabels:
     groups: Mapping[str, str]
     unusable: tuple[ExcludedLabel, ...]
     records_by_id: Mapping[str, InputLabel]
+
+    @property
+    def judging_shares(self) -> dict[str, float]:
+        """How much each image that may judge counts, by its hash; the most that one of its labels does."""
+        return judging_shares(self.records_by_id.values())
+
+    @property
+    def blocks(self) -> dict[str, str]:
+        """The request that first showed each image, by its hash: what one request asks for may be wrong together."""
+        first: dict[str, InputLabel] = {}
+        for record in sorted(self.records_by_id.values(), key=lambda each: (each.answered_at, each.prediction_id)):
+            first.setdefault(record.image_hash, record)
+        return {image: f"request {record.request_id or record.prediction_id}" for image, record in first.items()}
 
     def inputs_since(self, moment: datetime | None) -> frozenset[str] | None:
         """The images that were answered since a moment, by their hashes; None without one."""
@@ -125,12 +145,29 @@ def load_input_labels(connection: Connection, model_name: str) -> list[InputLabe
             feedback.c.at,
             predictions.c.at.label("answered_at"),
             feedback.c.feed,
+            predictions.c.request_id,
+            predictions.c.model_version,
+            review_samples.c.inclusion,
+            review_samples.c.heaviest,
         )
         .join(predictions, predictions.c.id == feedback.c.prediction_id)
+        .outerjoin(review_samples, review_samples.c.prediction_id == feedback.c.prediction_id)
         .where(predictions.c.model_name == model_name, feedback.c.superseded_by.is_(None))
     )
-    records = [InputLabel(**{**row, "tags": row["tags"] or {}}) for row in connection.execute(query).mappings()]
+    rows = connection.execute(query).mappings().all()
+    versions = {row["model_version"] for row in rows}
+    drawn_since = {version: sampling_plans.first_published_at(connection, model_name, version) for version in versions}
+    records = [_input_label(row, drawn_since[row["model_version"]]) for row in rows]
     return sorted(records, key=lambda record: (record.image_hash, record.feedback_id))  # not by a database's collation
+
+
+def judging_shares(records: Iterable[InputLabel]) -> dict[str, float]:
+    """How much each image that may judge counts, by its hash; the most that one of its labels does."""
+    shares: dict[str, float] = {}
+    for record in records:
+        if record.judging_share is not None:
+            shares[record.image_hash] = max(record.judging_share, shares.get(record.image_hash, 0.0))
+    return shares
 
 
 def iter_inputs(connection: Connection, hashes: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -203,7 +240,7 @@ def _to_rows(
 ) -> FeedbackRows | None:
     if not records:
         return None
-    estimating = {record.image_hash for record in records if record.source in ("audit", "delayed")}
+    estimating = judging_shares(records).keys()
     return FeedbackRows(
         images=np.stack([images_by_hash[record.image_hash] for record in records]),
         labels=np.array([pipeline.classes.index(record.label) for record in records], dtype=np.int64),
@@ -213,9 +250,28 @@ def _to_rows(
     )
 
 
-def _train_only(record: InputLabel, estimating_images: set[str]) -> bool:
-    """Whether a label exists because the prediction looked wrong; a review of an image drawn at random amends it."""
-    return record.source == "correction" or (record.source == "review" and record.image_hash not in estimating_images)
+def _train_only(record: InputLabel, estimating_images: Collection[str]) -> bool:
+    """Whether a label exists because its prediction was picked; a review of an image drawn at random amends it."""
+    return record.source == "correction" or record.image_hash not in estimating_images
+
+
+def _input_label(row: RowMapping, drawn_since: datetime | None) -> InputLabel:
+    columns = {name: row[name] for name in row if name not in ("model_version", "inclusion", "heaviest")}
+    return InputLabel(
+        **{**columns, "tags": row["tags"] or {}},
+        judging_share=_judging_share(row, drawn_since),
+    )
+
+
+def _judging_share(row: RowMapping, drawn_since: datetime | None) -> float | None:
+    """As `InputLabel.judging_share`: a delayed label, and one from before any draw, stands for itself alone."""
+    if row["source"] == "delayed":
+        return 1.0
+    if row["source"] != "audit":
+        return None
+    if row["inclusion"] is not None:
+        return min(1.0, 1 / (float(row["inclusion"]) * float(row["heaviest"])))
+    return 1.0 if drawn_since is None or row["answered_at"] < drawn_since else None
 
 
 def _to_origin(record: InputLabel, trusted: Collection[str]) -> LabelOrigin:

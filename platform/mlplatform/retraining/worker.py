@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from sqlalchemy import Connection
 from mlplatform.alerting import alert_records
 from mlplatform.clock import Clock
 from mlplatform.context import AppContext
-from mlplatform.errors import FencedError
+from mlplatform.errors import ConflictError, FencedError
 from mlplatform.ids import uuid7
 from mlplatform.promotion.promotion_history import Promotion, PromotionKind
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
+from mlplatform.promotion.rollout_service import replace_shadow
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.heartbeat import RetrainingHeartbeat
 from mlplatform.retraining.label_use import label_usage, usage_sentence
@@ -85,6 +87,8 @@ class TrainingWorker:
     promotions: PromotionService
     load_rules: Callable[[], AlertsConfig]
     model_cache: Path
+    try_in_shadow: Callable[[int, str, str], object]
+    """Begins the shadow of a version, on behalf of an actor and for a reason."""
 
     @long_statements()
     def train(
@@ -212,7 +216,20 @@ class TrainingWorker:
             log.warning(
                 "retraining %s has promoted its candidate and was closed as succeeded by another", retraining_id
             )
+        # 5. What the gate could not settle, labels may: they are drawn where candidate and champion differ.
+        if candidate.verdict.outcome == "inconclusive" and not row.dry_run and inputs.champion_version is not None:
+            self._try_inconclusive(pipeline, candidate.version, f"retraining/{row.id}")
         return "succeeded"
+
+    def _try_inconclusive(self, pipeline: Pipeline, version: int, actor: str) -> None:
+        """Begin the candidate's shadow where alerts.yaml asks for that, and nothing else is tried."""
+        policy = retraining_policy(self.settings.alerts_file, self.load_rules, pipeline.name)
+        if not policy.shadow_inconclusive or policy.dry_run:
+            return
+        try:
+            self.try_in_shadow(version, actor, "the gate was inconclusive")
+        except (ConflictError, RegistryError) as error:
+            log.info("version %d is not tried in the shadow: %s", version, error)
 
     def _handle_stop(self, retraining_id: str, owner: str, error: str) -> retraining_queue.RetrainingState:
         """Withdraw what a retraining that was closed has registered; one that is still open is closed as failed."""
@@ -262,6 +279,8 @@ class TrainingWorker:
             policy=GatePolicy(golden_margin=self.settings.gate_margin_points / 100),
             origins=labels.origins,
             quotas=label_quotas(policy),
+            judging_shares=labels.judging_shares,
+            blocks=labels.blocks,
             group_tags=labels.groups,
             unusable=labels.unusable,
             recent_images=labels.inputs_since(errors_since),
@@ -313,6 +332,7 @@ def training_worker(context: AppContext) -> TrainingWorker:
         promotions=promotion_service(context),
         load_rules=lambda: context.rules,
         model_cache=context.model_cache,
+        try_in_shadow=partial(replace_shadow, context),
     )
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ MIGRATION_LOCK = 7_205_759_403_792_794  # any constant shared by all processes o
 class Database:
     """One store on SQLite (WAL, busy timeout) or PostgreSQL; safe to share between threads.
 
+    Its connections are given back by `close`, and when nobody holds it any more.
+
     Raises StoreUnavailableError whenever the server, the file or its lock cannot be had. No thread waits longer than
     `timeouts` says; with `reserved_timeouts`, work inside `reserved_connections` has connections and limits of its own.
     """
@@ -60,6 +63,7 @@ class Database:
             if reserved_timeouts is None
             else _create_engine(self._address, reserved_timeouts, **RESERVED_POOL)
         )
+        weakref.finalize(self, _dispose, self._engine, self._reserved_engine).atexit = False
         if (path := _file_path(self._address)) is not None:
             self._file = DatabaseFile(path)
             for engine in {self._engine, self._reserved_engine}:
@@ -124,8 +128,7 @@ class Database:
 
     def close(self) -> None:
         """Give every connection back."""
-        self._engine.dispose()
-        self._reserved_engine.dispose()
+        _dispose(self._engine, self._reserved_engine)
 
     @property
     def _pool(self) -> Engine:
@@ -182,6 +185,12 @@ def before_commit(connection: Connection, callback: Callable[[Connection, list[A
         callback(connection, [item])
     else:
         waiting.setdefault(callback, []).append(item)
+
+
+def _dispose(*engines: Engine) -> None:
+    """Close the connections that wait in the pools of these engines."""
+    for engine in engines:
+        engine.dispose()
 
 
 def _create_engine(address: DatabaseAddress, timeouts: DatabaseTimeouts, **pool: int) -> Engine:

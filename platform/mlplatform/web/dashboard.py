@@ -8,8 +8,10 @@ from jinja2 import Environment, PackageLoader
 from mlplatform.context import AppContext
 from mlplatform.operations import queries
 from mlplatform.operations.alert_explanation import load_explanation
+from mlplatform.operations.detection_forecasts import load_detection_forecasts
 from mlplatform.operations.store_totals import format_totals
 from mlplatform.serialization import to_jsonable
+from monitors.decisions.detection_power import finds_text
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"
@@ -27,7 +29,7 @@ class StatusTable(NamedTuple):
 
 OVERVIEW_TABLES: Final = (
     StatusTable("Open alerts", "alerts", ("rule", "key", "state", "severity", "sentence", "opened_at"), "none"),
-    StatusTable("Rules", "evaluations", ("rule", "state", "at"), "not evaluated yet"),
+    StatusTable("Rules", "evaluations", ("rule", "state", "at", "finds"), "not evaluated yet"),
     StatusTable(
         "Retrainings", "retrainings", ("state", "reason", "requested_at", "candidate_version", "promoted"), "none yet"
     ),
@@ -50,6 +52,9 @@ _TEMPLATES.filters["to_minute"] = _to_minute
 def overview_page(context: AppContext) -> str:
     """The dashboard: champion and its probation, alerts, rules, retrainings, tasks, notices that wait."""
     status = to_jsonable(queries.platform_status(context))
+    with context.database.read() as connection:
+        finds = {power.rule: finds_text(power) for power in load_detection_forecasts(connection, context)}
+    status["evaluations"] = [row | {"finds": finds.get(row["rule"], "")} for row in status["evaluations"]]
     return _TEMPLATES.get_template("overview.html").render(
         title=f"{status['model']} · mlplatform",
         status=status,

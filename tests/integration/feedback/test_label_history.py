@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelW
 from mlplatform.predictions import latency_history, prediction_counts, sampling_plans
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.store.database import Database
+from monitors.rules.alerts_config import Source
 from monitors.windows.window_counts import Outcome
 from tests.support.platform_world import START, prediction, recorded
 
@@ -48,6 +50,9 @@ def fresh(folder: str, template: Path) -> Database:
     return Database(f"sqlite:///{path}")
 
 
+SOURCES: Final[tuple[Source, ...]] = ("audit", "delayed", "correction")
+
+
 def numberless(rows: Sequence[Outcome]) -> list[tuple[object, ...]]:
     return [
         (row.prediction_id, row.truth, row.source, [*row.source_sequence], row.known_at, row.weight, row.share)
@@ -60,7 +65,7 @@ def state(database: Database, now: datetime) -> tuple[object, ...]:
     with database.read() as connection:
         return (
             numberless(outcomes.outcomes_after(connection, "digits", 1, 0, 100)),
-            outcomes.window_label_counts(connection, "digits", 1, now - WINDOW, now),
+            [outcomes.source_label_counts(connection, "digits", 1, now - WINDOW, now, source) for source in SOURCES],
             outcomes.latest_label_time(connection, "digits", 1, ["audit", "delayed"]),
             outcomes.latest_label_time(connection, "digits", 1, ["delayed"]),
         )
@@ -94,7 +99,7 @@ def test_labels_stand_at_every_moment_as_they_stood_then(sqlite_template: Path, 
             window.advance_to(now)
             assert (
                 numberless(labels_again.since(0, 100)[0]),
-                list(window.counts()),
+                [window.counts(source) for source in SOURCES],
                 labels_again.last_label_at(["audit", "delayed"]),
                 labels_again.last_label_at(["delayed"]),
             ) == held
@@ -175,6 +180,9 @@ def test_windows_move_over_gaps(database: Database, jump: timedelta) -> None:
         labels.advance_to(at)
         counted.advance_to(at)
         inside.append(
-            (sum(each.n for each in counted.counts()), sum(n for host in timed.at(at).values() for n in host.values()))
+            (
+                sum(each.n for each in counted.counts("audit")),
+                sum(n for host in timed.at(at).values() for n in host.values()),
+            )
         )
     assert inside == [(1, 1), (2, 2) if jump < WINDOW else (1, 1)]

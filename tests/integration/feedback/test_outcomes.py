@@ -12,18 +12,23 @@ from alembic import command
 from alembic.config import Config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Column, MetaData, Table, delete, text
+from sqlalchemy import Column, MetaData, Table, delete, select, text
 
 from mlplatform.feedback import label_records, outcomes
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.predictions import sampling_plans
+from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.store import database as database_module
 from mlplatform.store.database import Database
+from mlplatform.store.rollups import ROLLUP_SPANS, span_start
 from mlplatform.store.tables.base import UtcDateTime
 from mlplatform.store.tables.feedback import label_count_rollups, label_counts, sequence_counters
 from mlplatform.store.tables.feedback import outcomes as table
+from mlplatform.store.tables.predictions import predictions
+from mlplatform.store.tables.predictions import review_samples as review_samples_table
+from monitors.rules.alerts_config import Source
 from monitors.windows.window_counts import LabelCount, Outcome
 from tests.support.platform_world import START, prediction, recorded, schema_of_its_own
 from tests.support.store_rows import together, writing
@@ -78,22 +83,6 @@ def test_versions_are_read_apart(database: Database) -> None:
     assert [row.prediction_id for row in read(database, version=2)] == [second]
 
 
-def test_a_reader_of_later_answers_begins_before_their_first_label(database: Database) -> None:
-    early = recorded(database, *(prediction(seed=seed) for seed in range(2)))
-    [later] = recorded(database, prediction(START + MINUTE))
-
-    def cursor() -> int:
-        with database.read() as connection:
-            return outcomes.cursor_before(connection, "digits", 1, START + MINUTE)
-
-    assert cursor() == 0
-    told(database, early[0], "5")
-    assert cursor() == 1, "all that is known lies on earlier answers"
-    told(database, later, "5", minutes=2)
-    told(database, early[1], "5", minutes=3)
-    assert [row.prediction_id for row in read(database, cursor())] == [later, early[1]]
-
-
 def test_the_same_label_again_and_a_late_one_change_nothing(database: Database) -> None:
     [key] = recorded(database, prediction())
     told(database, key, "5", minutes=5)
@@ -127,6 +116,52 @@ def test_a_more_trusted_source_moves_the_row_to_the_end_and_leaves_a_mark(databa
     assert not rows[1].is_new_for({"audit", "correction"}, 2)
     assert not rows[0].is_new_for({"audit"}, 0)
     assert {(each.source, each.n) for each in counts(database)} == {("audit", 1), ("delayed", 1)}
+
+
+def test_a_delayed_label_after_an_audit_is_a_label_to_read_and_leaves_the_truth(database: Database) -> None:
+    [key] = recorded(database, prediction())
+    told(database, key, "5", "audit")
+    told(database, key, "3", "delayed", minutes=3)
+    [row] = read(database)
+    assert (row.seq, row.truth, row.source) == (2, "5", "audit")
+    assert row.source_sequence == {"audit": 1, "delayed": 2}
+    assert row.known_at == START + 3 * MINUTE
+    assert not row.is_new_for({"audit", "delayed"}, 1), "whoever takes either has read it"
+    assert counts(database) == [LabelCount("audit", "5", "3", 1.0, 1)]
+    told(database, key, "5", "delayed", minutes=4)
+    assert read(database) == [row]
+
+
+def test_an_answer_with_labels_of_two_sources_is_counted_by_each_as_it_weighs_them(database: Database) -> None:
+    drawn, passed, plain = recorded(database, *(prediction(seed=seed) for seed in range(3)))
+    with database.write() as connection:
+        sampling_plans.publish(connection, "digits", 1, {"uniform": 0.5, "strata": {}}, START - MINUTE)
+        row = {"prediction_id": drawn, "model_name": "digits", "model_version": 1, "at": START, "inclusion": 0.25}
+        connection.execute(review_samples_table.insert().values(**row, heaviest=4.0, stratum="x", place="y"))
+    for key in (drawn, passed, plain):
+        told(database, key, "3", "delayed")
+    for key in (drawn, passed):
+        told(database, key, "5", "audit", minutes=1)
+
+    def of(source: Source) -> list[LabelCount]:
+        with database.read() as connection:
+            hour = (START, START + 60 * MINUTE)
+            whole = outcomes.source_label_counts(connection, "digits", 1, *hour, source)
+            tags = {"client": "client"}
+            assert outcomes.sliced_label_counts(connection, "digits", 1, *hour, source, tags) == whole
+            return whole
+
+    assert of("audit") == [LabelCount("audit", "5", "3", 4.0, 1)], "one that was passed over estimates nothing"
+    assert of("delayed") == [LabelCount("delayed", "3", "3", 1.0, 1), LabelCount("delayed", "5", "3", 1.0, 2)]
+    assert of("correction") == []
+
+
+def test_labels_know_the_request_of_their_answer(database: Database) -> None:
+    [key] = recorded(database, prediction())
+    told(database, key, "5")
+    with database.read() as connection:
+        asked = connection.scalar(select(predictions.c.request_id).where(predictions.c.id == key))
+    assert [row.request_id for row in read(database)] == [asked]
 
 
 def test_a_less_trusted_label_afterwards_is_not_heard(database: Database) -> None:
@@ -259,6 +294,46 @@ def migrate(old: Database, revision: str) -> None:
     with old.write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def test_answers_with_two_labels_are_counted_by_both_after_the_migration(old_database: Database) -> None:
+    migrate(old_database, "0018")
+    seen = {"p0": "delayed:1 audit:3", "p1": "audit:2", "p2": "audit:4"}
+    with old_database.write() as connection:
+        connection.execute(text("INSERT INTO images (hash, png, at) VALUES ('h', '', :at)"), {"at": "2026-03-01"})
+        for key, told_by in seen.items():
+            at = {"at": START.replace(tzinfo=None)}
+            connection.execute(
+                text(
+                    "INSERT INTO predictions (id, at, model_name, model_version, image_hash, label, probabilities, "
+                    f"confidence, latency_ms, request_id) VALUES ('{key}', :at, 'digits', 1, 'h', '3', '[]', 0.9, 1, "
+                    f"'asked {key}')"
+                ),
+                at,
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO outcomes (prediction_id, seq, model_name, model_version, at, known_at, label, truth, "
+                    f"source, seen, confidence, weight) VALUES ('{key}', {told_by[-1]}, 'digits', 1, :at, :at, '3', "
+                    f"'3', 'audit', '{told_by}', 0.9, 1)"
+                ),
+                at,
+            )
+        minute = minute_index(START)
+        cell = "'digits', 1, {}, 'audit', '3', '3', 1, 3)"
+        names = "model_name, model_version, {}minute, source, truth, label, weight, n"
+        connection.execute(text(f"INSERT INTO label_counts ({names.format('')}) VALUES ({cell.format(minute)}"))
+        for span in ROLLUP_SPANS:
+            values = cell.format(f"{span}, {span_start(minute, span)}")
+            connection.execute(text(f"INSERT INTO label_count_rollups ({names.format('span, ')}) VALUES ({values}"))
+    old_database.upgrade()
+    assert counts(old_database) == [LabelCount("audit", "3", "3", 1.0, 3)]
+    with old_database.read() as connection:
+        for hours in (1, 48):
+            day = (START, START + timedelta(hours=hours))
+            delayed = outcomes.source_label_counts(connection, "digits", 1, *day, "delayed")
+            assert delayed == [LabelCount("delayed", "3", "3", 1.0, 1)]
+    assert [row.request_id for row in read(old_database)] == ["asked p1", "asked p0", "asked p2"]
 
 
 def test_labels_taken_before_the_tables_existed_are_numbered_by_the_migration(old_database: Database) -> None:

@@ -40,11 +40,11 @@ def window(context: AppContext, name: str = "prediction-drift") -> Window:
 
 
 @pytest.mark.both_databases
-def test_the_first_answers_are_those_that_were_pinned(world: AppContext) -> None:
+def test_the_first_answers_are_those_of_the_reference(world: AppContext) -> None:
     serve(world, 3, [SURE] * 100)
-    assert reference_window(world, window(world)) is None
+    assert reference_window(world, rule(world, "prediction-drift"), window(world)) is None
     drifted(world)
-    first = reference_window(world, window(world))
+    first = reference_window(world, rule(world, "prediction-drift"), window(world))
     assert first is not None
     assert len(first.rows) == 1_000
     assert {row.label for row in first.rows} == set("0123456789")

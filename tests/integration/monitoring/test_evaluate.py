@@ -20,6 +20,7 @@ from mlplatform.promotion.promotion_service import PromotionRequest, promotion_s
 from mlplatform.retraining import retraining_endings
 from monitors.alerts import Silence
 from monitors.decisions.finding import Finding
+from monitors.decisions.label_detector import LabelDetector
 from monitors.errors import MetricsError
 from monitors.rules.alerts_config import Rule
 from monitors.windows.window import EvidentlyMetrics, Window
@@ -410,6 +411,11 @@ def budgeted(context: AppContext) -> AppContext:
     return context
 
 
+def detector(context: AppContext) -> LabelDetector:
+    """The detector of the rule on accuracy."""
+    return LabelDetector.from_json(memory(context).streams[""])
+
+
 def memory(context: AppContext, name: str = "accuracy-drop") -> detector_state.DetectorState:
     with context.database.read() as connection:
         found = detector_state.load_state(connection, "digits", 1, name)
@@ -423,7 +429,7 @@ def test_a_detector_reads_each_label_once_over_many_turns(budgeted: AppContext) 
         look(budgeted)
         tick(budgeted, minutes=1)
     look(budgeted)
-    assert (memory(budgeted).cursor, memory(budgeted).streams[""]["n"]) == (20, 20)
+    assert (memory(budgeted).cursor, detector(budgeted).n) == (20, 20)
 
 
 def test_a_proof_fires_stays_while_unclear_and_ends_with_a_fresh_detector(budgeted: AppContext) -> None:
@@ -436,21 +442,24 @@ def test_a_proof_fires_stays_while_unclear_and_ends_with_a_fresh_detector(budget
     answer(budgeted, 30)
     look(budgeted)
     assert [alert.state for alert in all_alerts(budgeted)] == ["resolved"]
-    assert (memory(budgeted).streams[""]["n"], memory(budgeted).streams[""]["alarmed_at"]) == (0, None)
+    assert (detector(budgeted).n, detector(budgeted).alarmed_at) == (0, None)
     tick(budgeted, minutes=1)
     look(budgeted)
     assert len(all_alerts(budgeted)) == 1
 
 
-def test_an_audit_after_a_delayed_label_is_not_read_twice(budgeted: AppContext) -> None:
+def test_each_source_of_labels_is_read_once_whichever_came_first(budgeted: AppContext) -> None:
     ids = answer(budgeted, 20)
     look(budgeted)
     with budgeted.database.write() as connection:
         given = [label_records.SubmittedLabel(key, "3", "delayed", "x", budgeted.clock()) for key in ids]
         label_records.insert_labels(connection, given, budgeted.clock())
     tick(budgeted, minutes=1)
-    look(budgeted)
-    assert memory(budgeted).streams[""]["n"] == 20
+    for _ in range(2):
+        look(budgeted)
+        tick(budgeted, minutes=1)
+        parts = detector(budgeted).by_source
+        assert {source: part.n for source, part in parts.items()} == {"audit": 20, "delayed": 20}
 
 
 def test_a_changed_threshold_reads_the_versions_labels_anew(budgeted: AppContext) -> None:
@@ -462,8 +471,8 @@ def test_a_changed_threshold_reads_the_versions_labels_anew(budgeted: AppContext
     look(budgeted)
     after = memory(budgeted)
     assert after.definition != before.definition
-    assert (after.cursor, after.streams[""]["n"]) == (30, 30)
-    assert after.streams[""]["null"] == pytest.approx(before.streams[""]["null"] + 0.015)
+    assert (after.cursor, detector(budgeted).n) == (30, 30)
+    assert after.streams[""]["null"]["best"] == pytest.approx(before.streams[""]["null"]["best"] + 0.015)
     tick(budgeted, minutes=1)
     look(budgeted)
     with budgeted.database.read() as connection:

@@ -18,6 +18,7 @@ from mlplatform.monitoring.rule_inputs import load_counts
 from mlplatform.operations.diagnostics import run_checks as examined
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.promotion import promotion_history
+from monitors.decisions.label_reading import source_windows
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.review_sampling import SamplingPlan
 from tests.support.monitoring_world import all_alerts, notices, promote, rule, tick, with_rules
@@ -265,7 +266,8 @@ def test_a_tally_holds_only_what_its_rule_needs(watched: AppContext) -> None:
             champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
             made = next(each for each in watched.rules.rules if which(each))
-            tally = load_counts(connection, watched.pipeline.classes, made, champion, watched.clock())
+            windows = source_windows(made, None, watched.clock())
+            tally = load_counts(connection, watched.pipeline.classes, made, champion, watched.clock(), windows)
         return [bool(each) for each in (tally.labels, tally.latency, tally.groups, tally.requests, tally.lags)]
 
     assert counted(lambda each: each.name == "volume") == [False] * 5

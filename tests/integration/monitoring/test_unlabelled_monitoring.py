@@ -5,14 +5,16 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from mlplatform.alerting import detector_state, evaluations
+from mlplatform.alerting import detector_state
 from mlplatform.context import AppContext
+from mlplatform.monitoring.reference_inputs import reference_period
 from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from tests.support.monitoring_world import all_alerts, all_retrainings, tick, with_rules
 from tests.support.platform_world import prediction, recorded
 from tests.support.unlabelled_world import SURE, WATCHED, crown, look, serve
 
 DOUBTFUL = 0.6
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_a_version_without_a_calibration_decides_nothing(world: AppContext) -> N
 def test_answers_of_another_mix_than_the_first_ones_are_a_breach(world: AppContext) -> None:
     serve(world, 9, [SURE] * 100)
     assert look(world, "prediction-drift").state == "insufficient"
-    serve(world, 5, [SURE] * 100)
+    serve(world, 8, [SURE] * 100)
     assert look(world, "prediction-drift").state == "ok"
     serve(world, 20, [SURE] * 100, labels="0123444444")
     found = look(world, "prediction-drift")
@@ -92,17 +94,48 @@ def test_answers_of_another_mix_than_the_first_ones_are_a_breach(world: AppConte
     assert all_retrainings(world) == []
 
 
-def test_the_first_answers_are_pinned_and_not_part_of_the_window(world: AppContext) -> None:
-    serve(world, 12, [SURE] * 100, labels="01")
-    look(world, "prediction-drift")
-    with world.database.read() as connection:
-        pinned = evaluations.load_baselines(connection, "digits", 1)["answers"][""]
-    assert pinned["shares"] == {"0": 500, "1": 500}
+@pytest.mark.both_databases
+def test_the_first_answers_are_the_reference_and_no_part_of_the_window(world: AppContext) -> None:
+    serve(world, 10, [SURE] * 100, labels="01")
+    assert look(world, "prediction-drift").state == "insufficient"
     serve(world, 5, [SURE] * 100, labels="2")
-    found = look(world, "prediction-drift")
-    assert found.findings[0]["n"] == 200 + 500
+    found = look(world, "prediction-drift").findings[0]
+    assert (found["state"], found["n"]) == ("breach", 500)
+    assert "be like the 1,000 in its first 10m" in found["sentence"]
+
+
+@pytest.mark.both_databases
+def test_a_week_later_the_same_hours_are_compared_and_a_new_version_begins_anew(context: AppContext) -> None:
+    weekly = with_rules(context, WATCHED.replace("reference: 10m", "reference: 7d"))
+    crown(weekly, 1, None)
+    for hour in range(24 * 8 + 3):
+        evening = hour % 24 >= 12
+        serve(weekly, 3, [SURE] * 100, labels="0123456789" if evening else "01")
+        tick(weekly, minutes=57)
+        if hour < 24 * 7 - 1:
+            continue
+        found = look(weekly, "prediction-drift")
+        assert found.state == ("insufficient" if hour < 24 * 7 else "ok"), found.findings
+    assert "the same hours of its first 7 days" in found.findings[0]["sentence"]
+    serve(weekly, 3, [SURE] * 100, labels="0123456789")
+    assert look(weekly, "prediction-drift").state == "breach", "the evening's mix in the morning"
+    crown(weekly, 2, 1)
+    tick(weekly, minutes=30)
+    assert "Version 2 has not served for" in look(weekly, "prediction-drift").findings[0]["sentence"]
+
+
+def test_a_version_that_returns_keeps_the_first_days_that_it_served_without_a_break(context: AppContext) -> None:
+    world = with_rules(context, WATCHED)
+    start = world.clock()
+    for version, expected, minutes in ((1, None, 6), (2, 1, 30), (1, 2, 4)):
+        crown(world, version, expected)
+        tick(world, minutes=minutes)
     with world.database.read() as connection:
-        assert evaluations.load_baselines(connection, "digits", 1)["answers"][""] == pinned
+        first, second = (reference_period(connection, "digits", version, 10 * MINUTE) for version in (1, 2))
+        brief = reference_period(connection, "digits", 1, 5 * MINUTE)
+    assert first.start == start + 36 * MINUTE, "six minutes are no first ten"
+    assert second.start == start + 6 * MINUTE
+    assert brief.start == start
 
 
 def test_while_an_early_warning_stands_more_answers_are_drawn_for_review(world: AppContext) -> None:

@@ -91,6 +91,22 @@ def test_the_rules_tell_which_channel_is_off(clinic: AppContext) -> None:
     assert found[1][1].startswith("channel nobody is not configured")
 
 
+def test_the_budgets_of_all_rules_are_added_up(clinic: AppContext) -> None:
+    with_rules(clinic, RULES.replace("min_samples: 20,", "min_samples: 20, false_alarms: 1 per 90d,"))
+    [(first, summed), (second, unlimited)] = look(clinic, "budgets")
+    assert (first, second) == ("ok", "note")
+    assert "1 rule with a budget may raise 1 false alarms in 90 days in all: accuracy-drop 1" in summed
+    assert "latency (1.0 %), class-error (1.0 %)" in unlimited
+
+
+def test_what_a_rule_can_find_is_said_from_the_rate_of_labels(clinic: AppContext) -> None:
+    assert marks(clinic, "detection") == ["note"], "no rule about labels has a budget"
+    with_rules(clinic, RULES.replace("min_samples: 20,", "min_samples: 20, false_alarms: 1 per 90d,"))
+    [(mark, sentence)] = look(clinic, "detection")
+    assert mark == "note"
+    assert sentence.startswith("rule accuracy-drop: with 1,000 golden rows and no labels nothing is found")
+
+
 def test_rules_of_another_model_are_a_problem(clinic: AppContext) -> None:
     with_rules(clinic, RULES.replace("model: digits", "model: letters"))
     assert "problem" in marks(clinic, "rules")

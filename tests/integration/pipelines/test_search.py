@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pipelines.training.recipe_search import (
     SearchResult,
     TrialResult,
     _next_trial,
-    _study,
+    _open_study,
     initial_parameters,
     search,
     with_parameters,
@@ -110,22 +111,23 @@ def test_workers_that_begin_together_propose_different_trials(tiny: Recipe, tmp_
     import optuna
 
     storage = f"sqlite:///{tmp_path / 'search.db'}"
-    workers = [_study("bars", storage, 0) for _ in range(2)]
-    for worker in workers:
-        worker.enqueue_trial(initial_parameters(tiny))
-    proposed = [_next_trial(workers[number % 2], tiny, 0) for number in range(8)]
+    with _open_study("bars", storage, 0) as one, _open_study("bars", storage, 0) as other:
+        workers = (one, other)
+        for worker in workers:
+            worker.enqueue_trial(initial_parameters(tiny))
+        proposed = [_next_trial(workers[number % 2], tiny, 0) for number in range(8)]
+        states = [trial.state for trial in one.get_trials()]
     params = [tuple(sorted(trial.params.items())) for trial, _ in proposed]
     assert len(set(params)) == 8
     assert dict(params[0]) == pytest.approx(initial_parameters(tiny))
-    states = [each.state for each in workers[0].get_trials()]
     assert states.count(optuna.trial.TrialState.PRUNED) == 1, "the base recipe that was asked for twice gives way once"
 
 
 def test_what_a_trial_is_follows_from_the_seed_and_its_number(tiny: Recipe, tmp_path: Path) -> None:
     runs = []
     for place in ("a", "b"):
-        study = _study("bars", f"sqlite:///{tmp_path / place}.db", 7)
-        runs.append([_next_trial(study, tiny, 7)[0].params for _ in range(4)])
+        with _open_study("bars", f"sqlite:///{tmp_path / place}.db", 7) as study:
+            runs.append([_next_trial(study, tiny, 7)[0].params for _ in range(4)])
     assert runs[0] == runs[1]
 
 
@@ -135,11 +137,10 @@ def test_what_a_trial_is_follows_from_the_seed_and_its_number(tiny: Recipe, tmp_
 def test_a_database_of_something_else_is_refused_and_left_as_it_is(
     tiny: Recipe, tmp_path: Path, tables: list[str]
 ) -> None:
-    with sqlite3.connect(tmp_path / "search.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "search.db")) as connection:
         for name in tables:
             connection.execute(f"CREATE TABLE {name} (x)")
     with pytest.raises(SearchError, match=r"search\.db holds tables of something else.*sqlite:///search\.db"):
         run(tiny, tmp_path, FakeTracking(), 1)
-    with sqlite3.connect(tmp_path / "search.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "search.db")) as connection:
         assert [row[0] for row in connection.execute("SELECT name FROM sqlite_master ORDER BY 1")] == sorted(tables)
-    connection.close()

@@ -1,10 +1,12 @@
 """Bounded samples of the pictures a version was shown."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
 from mlplatform.predictions import input_samples
+from mlplatform.retention import erasure
 from mlplatform.store.database import Database
 from tests.support.platform_world import START, prediction, recorded
 
@@ -21,45 +23,56 @@ def pngs(*seeds: int) -> set[bytes]:
     return {prediction(seed=seed).png for seed in seeds}
 
 
-def test_the_first_pictures_are_those_of_the_first_answers_however_many_follow(database: Database) -> None:
+def sample(
+    database: Database, spans: Sequence[input_samples.Span], per_span: int, size: int, version: int = 1
+) -> tuple[input_samples.SampledInput, ...]:
+    with database.read() as connection:
+        return input_samples.sample_inputs(connection, "digits", version, spans, per_span, size)
+
+
+HOUR = (START, START + 3_600 * SECOND)
+
+
+def test_the_first_pictures_of_each_stretch_stay_the_same_however_many_follow(database: Database) -> None:
+    spans = [(START, START + 5 * SECOND), (START + 8 * SECOND, START + 20 * SECOND)]
+    shown(database, 10)
+    before = sample(database, spans, 2, 10)
+    shown(database, 5, first=10)
+    shown(database, 3, first=20, version=2)
+    assert before == sample(database, spans, 2, 10)
+    assert {row.png for row in before} == pngs(0, 1, 8, 9)
+
+
+def test_what_is_drawn_from_is_named_by_its_ids(database: Database) -> None:
     shown(database, 6)
     with database.read() as connection:
-        before = input_samples.earliest_sample(connection, "digits", 1, 4, 10)
-    shown(database, 5, first=6)
-    with database.read() as connection:
-        after = input_samples.earliest_sample(connection, "digits", 1, 4, 10)
-    assert before == after
-    assert (after.prediction_count, after.until) == (4, START + 3 * SECOND)
-    assert set(after.pngs) == pngs(0, 1, 2, 3)
+        ids = input_samples.sampled_ids(connection, "digits", 1, [HOUR], 4)
+        assert len(ids) == 4
+        assert input_samples.sampled_ids(connection, "digits", 1, [], 4) == set()
 
 
-def test_the_newest_pictures_lie_after_one_moment_and_before_another(database: Database) -> None:
-    shown(database, 10)
-    shown(database, 3, first=20, version=2)
-    span = (START + 2 * SECOND, START + 8 * SECOND)
-    with database.read() as connection:
-        found = input_samples.latest_sample(connection, "digits", 1, span, 3, 10)
-    assert set(found.pngs) == pngs(5, 6, 7)
-    assert (found.prediction_count, found.until) == (3, START + 7 * SECOND)
-
-
-def test_a_picture_sent_again_and_again_is_one_picture(database: Database) -> None:
+def test_a_picture_sent_again_and_again_is_one_picture_of_its_first_request(database: Database) -> None:
     recorded(database, *(prediction(START + n * SECOND, seed=n % 2) for n in range(9)))
-    with database.read() as connection:
-        found = input_samples.earliest_sample(connection, "digits", 1, 9, 5)
-    assert (found.prediction_count, len(found.pngs)) == (9, 2)
+    found = sample(database, [HOUR], 9, 5)
+    assert len(found) == 2
+    assert {row.request.split()[0] for row in found} == {START.isoformat(), (START + SECOND).isoformat()}
+
+
+def test_pictures_of_one_request_say_so_also_when_its_id_has_been_removed(database: Database) -> None:
+    recorded(database, *(prediction(START + n // 3 * SECOND, seed=n) for n in range(9)))
+    with database.write() as connection:
+        erasure.anonymise(connection, "digits", START + 60 * SECOND)
+    assert len({row.request for row in sample(database, [HOUR], 9, 9)}) == 3
 
 
 def test_the_draw_is_bounded_and_always_the_same(database: Database) -> None:
     shown(database, 30)
-    with database.read() as connection:
-        drawn = input_samples.earliest_sample(connection, "digits", 1, 30, 7)
-        assert drawn == input_samples.earliest_sample(connection, "digits", 1, 30, 7)
-    assert len(drawn.pngs) == 7
-    assert set(drawn.pngs) != pngs(*range(7))
+    drawn = sample(database, [HOUR], 30, 7)
+    assert drawn == sample(database, [HOUR], 30, 7)
+    assert len(drawn) == 7
+    assert {row.png for row in drawn} != pngs(*range(7))
 
 
 def test_a_version_that_was_shown_nothing_has_no_pictures(database: Database) -> None:
     shown(database, 3)
-    with database.read() as connection:
-        assert input_samples.earliest_sample(connection, "digits", 2, 10, 10) == input_samples.InputSample(0, None, ())
+    assert sample(database, [HOUR], 10, 10, version=2) == ()

@@ -16,10 +16,9 @@ from mlplatform.operations import queries
 from mlplatform.operations.operator_actions import quarantine_version
 from mlplatform.predictions import sampling_plans
 from mlplatform.promotion import probations, quarantines
+from mlplatform.promotion.previous_version import MAX_ASKED_PER_TICK, load_predictor
 from mlplatform.promotion.probation_monitor import (
     LOAD_GRACE_PERIOD,
-    MAX_LABELS_PER_READ,
-    load_predictor,
     probation_monitor,
 )
 from mlplatform.promotion.promotion_history import Promotion
@@ -85,7 +84,8 @@ def test_a_version_that_misreads_what_the_one_before_read_rightly_goes_back_with
     assert history(world) == ROLLED_BACK
     assert world.catalog.alias("digits", CHAMPION) == 1
     reason = (
-        "Of 8 labelled answers, 8 that version 2 read wrong are read right by version 1, and 0 the other way round."
+        "Of 30 answers put to both versions 30 differ, 30 of them labelled: 30 that version 2 read wrong are read "
+        "right by version 1, and 0 the other way round."
     )
     assert barred(world) == {2: reason}
     assert world.catalog.version("digits", 2).tags[QUARANTINE_TAG] == reason
@@ -116,7 +116,7 @@ def test_a_changed_world_that_both_versions_misread_sends_nobody_back(world: App
     label(world, 200, "5")
     found = officer.tick(lease)
     assert found is not None
-    assert (found.state, found.duel["n"], found.duel["lost"]) == ("running", 200, 0)
+    assert (found.state, found.duel["labelled"], found.duel["lost"]) == ("running", 200, 0)
     assert history(world) == KEPT
 
 
@@ -128,7 +128,7 @@ def test_a_version_that_reads_more_passes_when_its_time_is_over(world: AppContex
     found = officer.tick(lease)
     assert found is not None
     assert (found.state, found.ended_at) == ("passed", world.clock())
-    assert found.reason.startswith("Of 60 labelled answers, 0 that version 2 read wrong")
+    assert found.reason.startswith("Of 60 answers put to both versions 60 differ, 60 of them labelled: 0 that")
     label(world, 60, "5")
     assert warden(world, before="3").tick(lease) is None
     assert (history(world), of_rollbacks(world)) == (KEPT, [])
@@ -143,7 +143,7 @@ def test_each_label_is_read_once_by_however_many_watchers_and_restarts(world: Ap
     label(world, 7, "5")
     probation_monitor(world, lambda _: second).tick(lease)
     assert (first.shown, second.shown) == (10, 7)
-    assert the_probation(world).duel["n"] == 17
+    assert the_probation(world).duel["labelled"] == 17
 
 
 def test_corrections_and_answers_of_before_the_promotion_do_not_count(context: AppContext) -> None:
@@ -155,20 +155,25 @@ def test_corrections_and_answers_of_before_the_promotion_do_not_count(context: A
     give(context, early, source="delayed")
     found = warden(context).tick(forever(context))
     assert found is not None
-    assert (found.state, found.duel["n"]) == ("running", 0)
+    assert (found.state, found.duel["labelled"]) == ("running", 0)
 
 
 def test_a_version_promoted_again_begins_after_the_labels_of_its_former_time(world: AppContext) -> None:
-    label(world, MAX_LABELS_PER_READ, "5")
+    label(world, MAX_ASKED_PER_TICK, "5")
     promote(world, 3)
     promotion_service(world).promote(PromotionRequest("digits", 2, 3, "promote", "ada", "again"))
     label(world, 30, "5")
     found = warden(world).tick(forever(world))
     assert found is not None
-    assert (found.state, found.before, found.duel["n"], history(world)[-1]) == ("rolled-back", 3, 8, ("rollback", 3))
+    assert (found.state, found.before, found.duel["labelled"], history(world)[-1]) == (
+        "rolled-back",
+        3,
+        30,
+        ("rollback", 3),
+    )
 
 
-def test_delayed_labels_count_whenever_they_come_within_the_time(world: AppContext) -> None:
+def test_delayed_labels_count_once_their_answers_are_mature(world: AppContext) -> None:
     lease = forever(world)
     now = world.clock()
     ids = recorded(world.database, *(prediction(now, seed=10_000 + n, label="5", version=2) for n in range(20)))
@@ -176,7 +181,24 @@ def test_delayed_labels_count_whenever_they_come_within_the_time(world: AppConte
     tick(world, days=2)
     give(world, ids, source="delayed")
     assert warden(world).tick(lease) is not None
+    assert history(world) == KEPT
+    tick(world, days=3)
+    assert warden(world).tick(lease) is not None
+    assert (the_probation(world).state, history(world)) == ("running", KEPT), "its end waits for mature labels"
+    tick(world, days=3)
+    assert warden(world).tick(lease) is not None
     assert history(world) == ROLLED_BACK
+
+
+def test_an_answer_without_a_delayed_label_counts_for_the_new_version(world: AppContext) -> None:
+    lease, now = forever(world), world.clock()
+    ids = recorded(world.database, *(prediction(now, seed=20_000 + n, label="5", version=2) for n in range(60)))
+    assert warden(world).tick(lease) is not None
+    give(world, ids[:30], source="delayed")
+    tick(world, days=11)
+    found = warden(world).tick(lease)
+    assert found is not None
+    assert (found.state, found.duel["unlabelled"], history(world)) == ("passed", 30, KEPT)
 
 
 def test_a_picture_sent_again_is_no_new_evidence(world: AppContext) -> None:
@@ -185,29 +207,35 @@ def test_a_picture_sent_again_is_no_new_evidence(world: AppContext) -> None:
         now = world.clock()
         give(world, recorded(world.database, *(prediction(now, seed=77, label="5", version=2) for _ in range(20))))
         warden(world).tick(lease)
-    assert (the_probation(world).duel["n"], history(world)) == (1, KEPT)
+    assert (the_probation(world).duel["labelled"], history(world)) == (1, KEPT)
 
 
 @pytest.mark.both_databases
 def test_labels_weigh_by_the_chance_their_answers_had_to_be_drawn(world: AppContext) -> None:
-    """Answers "5" are all drawn and others at 1 in 20: they speak for few, so as many prove nothing."""
+    """Answers "5" are all drawn and others at 1 in 20: among so many others they prove nothing."""
     with world.database.write() as connection:
         sampling_plans.publish(connection, "digits", 2, SamplingPlan(0.05, {"5 2": 1.0}).to_json(), world.clock())
+    now = world.clock()
+    recorded(world.database, *(prediction(now, seed=30_000 + n, label="7", version=2) for n in range(120)))
     label(world, 30, "5")
-    found = warden(world).tick(forever(world))
+    found = warden(world, before="3").tick(forever(world))
     assert found is not None
-    assert (found.state, found.duel["n"], found.duel["lost"]) == ("running", 30, 30)
-    assert 1 < found.duel["highest"] < 1.05**30
+    assert (found.state, found.duel["labelled"], found.duel["lost"]) == ("running", 30, 30)
+    assert found.duel["differing"] == 150
 
 
 def test_more_labels_than_one_look_reads_are_all_read_before_it_passes(world: AppContext) -> None:
     officer, lease = warden(world, before="8"), forever(world)
     officer.tick(lease)
-    label(world, MAX_LABELS_PER_READ + 5, "5")
+    label(world, MAX_ASKED_PER_TICK + 5, "5")
+    assert officer.tick(lease) is not None
+    assert the_probation(world).duel["labelled"] == MAX_ASKED_PER_TICK
+    assert officer.tick(lease) is not None
+    assert the_probation(world).duel["labelled"] == MAX_ASKED_PER_TICK + 5
     tick(world, days=3)
-    states = [found.state for _ in range(2) if (found := officer.tick(lease)) is not None]
-    assert states == ["running", "passed"]
-    assert the_probation(world).duel["n"] == MAX_LABELS_PER_READ + 5
+    found = officer.tick(lease)
+    assert found is not None
+    assert found.state == "passed"
 
 
 def test_a_promotion_by_hand_ends_it_and_begins_that_of_the_next(world: AppContext) -> None:
@@ -245,7 +273,7 @@ def test_a_promotion_between_decision_and_rollback_is_never_undone(world: AppCon
     assert history(world) == [*ROLLED_BACK, ("promote", 2)]
     found = warden(world, before="8").tick(lease)
     assert found is not None
-    assert (found.state, found.duel["n"]) == ("running", 0), "a probation of its own, with labels of its own"
+    assert (found.state, found.duel["labelled"]) == ("running", 0), "a probation of its own, with labels of its own"
     assert (history(world), of_rollbacks(world)) == ([*ROLLED_BACK, ("promote", 2)], [])
 
 
@@ -331,14 +359,14 @@ def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(wor
     label(world, 30, "5")
     found = probation_monitor(world, gone).tick(lease)
     assert found is not None
-    assert (found.state, found.reason, found.cursor) == ("running", "version 1 cannot be asked: version 1 is broken", 0)
+    assert (found.state, found.reason) == ("running", "version 1 cannot be asked: version 1 is broken")
+    assert found.duel["compared"] == 0
     assert warden(world, before="8").tick(lease) is not None
-    assert (the_probation(world).reason, the_probation(world).duel["n"]) == ("", 30)
+    assert (the_probation(world).reason, the_probation(world).duel["labelled"]) == ("", 30)
     label(world, 5, "5")
-    tick(world, days=3)
-    for _ in range(2):
+    for wait in (timedelta(0), timedelta(days=3), LOAD_GRACE_PERIOD):
+        tick(world, seconds=wait.total_seconds())
         found = probation_monitor(world, gone).tick(lease)
-        tick(world, seconds=LOAD_GRACE_PERIOD.total_seconds())
     assert found is not None
     assert (found.state, found.reason) == ("ended", "version 1 cannot be asked: version 1 is broken")
 
@@ -505,7 +533,7 @@ def test_people_see_how_it_stands(world: AppContext) -> None:
     warden(world).tick(lease)
     until = f"{the_probation(world).until:%Y-%m-%d %H:%M} UTC"
     shown = to_jsonable(queries.platform_status(world))["probation"]
-    assert shown["text"].startswith(f"version 2 on probation until {until}. Of 0 labelled answers")
+    assert shown["text"].startswith(f"version 2 on probation until {until}. Of 0 answers put to both")
     assert f"on probation until {until}" in overview_page(world)
     assert [row["probation"] for row in to_jsonable(queries.model_overview(world))["versions"]] == [
         f"on probation until {until}",
@@ -516,5 +544,26 @@ def test_people_see_how_it_stands(world: AppContext) -> None:
     shown = to_jsonable(queries.model_overview(world))["versions"]
     assert [(row["probation"], row["quarantine"]) for row in shown] == [("rolled back", barred(world)[2]), (None, None)]
     assert to_jsonable(queries.platform_status(world))["probation"]["text"].startswith(
-        "version 2 rolled back. Of 8 labelled answers"
+        "version 2 rolled back. Of 30 answers put to both versions 30 differ"
     )
+
+
+def test_answers_of_one_block_are_one_observation(context: AppContext) -> None:
+    two_versions(context, WITH_PROBATION.replace("{period: 3d,", "{period: 3d, block: client-hour,"))
+    label(context, 60, "5")
+    found = warden(context, before="3").tick(forever(context))
+    assert found is not None
+    assert (found.state, found.duel["lost"], history(context)) == ("running", 60, KEPT)
+
+
+def test_of_much_traffic_a_part_is_compared_that_the_hash_of_the_input_draws(context: AppContext) -> None:
+    promote(with_rules(context, WITH_PROBATION.replace("{period: 3d,", "{period: 3d, compared_per_day: 100,")), 1)
+    now = context.clock()
+    recorded(context.database, *(prediction(now, version=1, seed=1) for _ in range(400)))
+    tick(context, minutes=1)
+    promote(context, 2)
+    now = context.clock()
+    recorded(context.database, *(prediction(now, version=2, seed=40_000 + n, label="5") for n in range(200)))
+    reads = Reads("3")
+    probation_monitor(context, lambda _version: reads).tick(forever(context))
+    assert 25 <= reads.shown <= 80

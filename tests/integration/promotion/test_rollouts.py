@@ -14,15 +14,16 @@ from mlplatform.ids import uuid7
 from mlplatform.operations.operator_actions import quarantine_version
 from mlplatform.operations.queries import load_prediction as shown
 from mlplatform.operations.queries import model_overview
-from mlplatform.predictions import shadow_predictions
+from mlplatform.predictions import review_samples, sampling_plans, shadow_predictions
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollout_analysis import describe_rollout, rollout_analysis
 from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
 from mlplatform.promotion.rollouts import Rollout
 from mlplatform.serialization import to_jsonable
 from mlplatform.store.tables.predictions import predictions
+from monitors.decisions.version_comparison import VersionComparison
 from monitors.rules.alerts_config import Source
-from monitors.statistics.paired_test import PairedTest
+from monitors.statistics.review_sampling import SamplingPlan
 from registry.errors import UnknownVersionError
 from tests.support.monitoring_world import lease_of, promote, tick, with_rules
 from tests.support.platform_world import FakeCatalog, FakeClock, prediction, recorded
@@ -162,9 +163,9 @@ def test_a_challenger_that_is_as_good_or_better_is_tried_on(world: AppContext) -
         labelled(world, trial, "3", "5", "5" if number % 3 else "3")
     after = look(world)
     assert after.state == "running"
-    duel = PairedTest.from_json(after.duel)
-    assert (duel.n, duel.lost, duel.won) == (60, 20, 40)
-    assert PairedTest.from_json(look(world).duel) == duel, "each label counts once"
+    comparison = VersionComparison.from_json(after.duel)
+    assert (comparison.labelled, comparison.lost, comparison.won) == (60, 20, 40)
+    assert VersionComparison.from_json(look(world).duel) == comparison, "each label counts once"
 
 
 def test_answers_of_a_canary_are_compared_the_other_way_round(world: AppContext) -> None:
@@ -180,10 +181,10 @@ def test_corrections_and_pictures_sent_again_prove_nothing(world: AppContext) ->
     for _ in range(40):
         labelled(world, trial, "3", "5", "3", seed=7)
         labelled(world, trial, "3", "5", "3", source="correction")
-    assert PairedTest.from_json(look(world).duel).n == 1
+    assert VersionComparison.from_json(look(world).duel).labelled == 1
     labelled(world, trial, "3", "5", "3", seed=7)
     after = look(world)
-    assert (after.state, PairedTest.from_json(after.duel).n) == ("running", 1)
+    assert (after.state, VersionComparison.from_json(after.duel).labelled) == ("running", 1)
 
 
 def test_labels_of_another_trial_do_not_count(world: AppContext) -> None:
@@ -267,3 +268,19 @@ def test_of_two_trials_begun_at_once_one_is_refused(world: AppContext) -> None:
         thread.join()
     assert len(refused) == 1
     assert running(world) is not None
+
+
+@pytest.mark.both_databases
+def test_beside_a_rollout_the_champions_answers_that_differ_are_drawn_for_review(world: AppContext) -> None:
+    """Each with the chance that the plan gives to such answers; those of a canary are not, for they have no plan."""
+    trial = begin(world, "canary")
+    with world.database.write() as connection:
+        sampling_plans.publish(connection, "digits", 1, SamplingPlan(0.001, {}, 1.0).to_json(), world.clock())
+    drawn = [labelled(world, trial, "3", "5", "3", source="correction") for _ in range(5)]
+    alike = [labelled(world, trial, "3", "3", "3", source="correction") for _ in range(5)]
+    served = [labelled(world, trial, "5", "3", "3", version=2, source="correction") for _ in range(5)]
+    look(world)
+    with world.database.read() as connection:
+        weights = review_samples.inclusion_weights(connection, [*drawn, *alike, *served])
+    assert {key: weight.weight for key, weight in weights.items() if key in drawn} == dict.fromkeys(drawn, 1.0)
+    assert len(weights) <= 6

@@ -4,14 +4,24 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert
 
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.ids import uuid7
+from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.retraining.training_labels import BATCH_SIZE, iter_inputs, load_input_labels
+from mlplatform.retraining.training_labels import (
+    BATCH_SIZE,
+    iter_inputs,
+    judging_shares,
+    load_input_labels,
+    load_training_labels,
+)
 from mlplatform.store.database import Database
+from mlplatform.store.tables.predictions import review_samples
+from pipelines.builtin.digits import PIPELINE
 from pipelines.data import content_hash
 from tests.support.platform_world import START, picture, prediction, recorded
 
@@ -64,3 +74,55 @@ def test_pictures_are_read_past_one_chunk(database: Database) -> None:
         found = dict(iter_inputs(connection, hashes))
     assert sorted(found) == hashes
     assert set(found.values()) == {one.png}
+
+
+def test_a_label_judges_by_the_chance_it_was_drawn_with(database: Database) -> None:
+    drawn, doubtful, passed_over, arrived, wrong, amended = keys = recorded(
+        database, *(prediction(seed=seed) for seed in range(1, 7))
+    )
+    with database.write() as connection:
+        sampling_plans.publish(connection, "digits", 1, {"uniform": 0.02, "strata": {}}, START - timedelta(days=1))
+        for key, inclusion in ((drawn, 0.02), (doubtful, 0.4), (amended, 0.1)):
+            row = {"prediction_id": key, "model_name": "digits", "model_version": 1, "at": START, "stratum": "1 0"}
+            connection.execute(insert(review_samples).values(**row, inclusion=inclusion, heaviest=50.0, place=key))
+    for key in (drawn, doubtful, passed_over, amended):
+        label(database, key, "1")
+    label(database, doubtful, "1", "correction")
+    label(database, arrived, "1", "delayed")
+    label(database, wrong, "1", "correction")
+    label(database, wrong, "2", "review")
+    label(database, amended, "3", "review")
+    with database.read() as connection:
+        found = load_input_labels(connection, "digits")
+    shares = judging_shares(found)
+    images = {content_hash(picture(seed)): key for seed, key in enumerate(keys, 1)}
+    assert {images[image]: round(share, 9) for image, share in shares.items()} == {
+        drawn: 1.0,
+        doubtful: 0.05,
+        amended: 0.2,
+        arrived: 1.0,
+    }
+    labels = load_training_labels(database, PIPELINE)
+    assert labels.rows is not None
+    trains_only = dict(zip(labels.rows.feedback_ids, labels.rows.trains_only, strict=True))
+    judging = {(each.prediction_id, each.source) for each in found if not trains_only[each.feedback_id]}
+    assert judging == {
+        (drawn, "audit"),
+        (doubtful, "audit"),
+        (amended, "audit"),
+        (amended, "review"),
+        (arrived, "delayed"),
+    }
+    assert len(set(labels.blocks.values())) == 6
+
+
+def test_audit_labels_judge_where_nothing_was_drawn_and_pictures_of_one_request_are_a_block(database: Database) -> None:
+    one, other, alone = (prediction(seed=seed) for seed in (1, 2, 3))
+    together = [replace(each, prediction=replace(each.prediction, request_id="both")) for each in (one, other)]
+    for key in recorded(database, *together, alone):
+        label(database, key, "1")
+    labels = load_training_labels(database, PIPELINE)
+    assert set(labels.judging_shares.values()) == {1.0}
+    first, second, third = (labels.blocks[content_hash(picture(seed))] for seed in (1, 2, 3))
+    assert first == second == "request both"
+    assert third != first

@@ -16,6 +16,7 @@ from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput
+from mlplatform.promotion import rollouts
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.heartbeat import RetrainingHeartbeat
@@ -32,6 +33,14 @@ from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family
 from tests.support.platform_world import START, FakeClock, prediction, recorded
 from tests.support.training_shop import claimed, now_of
 from tests.support.waiting import eventually
+
+SHADOWING = """\
+version: 1
+model: bars
+retraining: {shadow_inconclusive: true}
+rules:
+  - {name: drop, metric: accuracy_drop, above: 0.5 points, window: 24h, min_samples: 30}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +284,30 @@ def test_a_retraining_ends_with_the_watcher_that_started_it(shop: AppContext) ->
 def test_the_revision_is_that_of_the_checkout() -> None:
     found = code_revision()
     assert found is None or len(found.removesuffix("-dirty")) == 40
+
+
+def test_a_candidate_that_the_gate_cannot_judge_is_tried_in_the_shadow_where_that_is_asked_for(
+    shop: AppContext, family: Pipeline, tmp_path: Path
+) -> None:
+    file = tmp_path / "alerts.yaml"
+    file.write_text(SHADOWING, encoding="utf-8")
+    settings = shop.settings.model_copy(update={"alerts_file": file})
+    shop = AppContext(
+        settings,
+        shop.clock,
+        database=shop.database,
+        tracking=shop.tracking,
+        catalog=shop.catalog,
+        pipeline=family,
+    )
+    for number in range(3):
+        row = claimed(shop)
+        assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
+        with shop.database.read() as connection:
+            running = rollouts.running_rollout(connection, "bars")
+        if number == 0:
+            assert running is None, "the first version is promoted"
+            continue
+        assert now_of(shop, row).verdict["outcome"] == "inconclusive"  # type: ignore[index]
+        assert running is not None
+        assert (running.version, running.role, running.actor) == (number + 1, "shadow", f"retraining/{row.id}")

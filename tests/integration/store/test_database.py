@@ -1,5 +1,6 @@
 """The database: both dialects, migrations, failures with a remedy."""
 
+import gc
 import sqlite3
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, MetaData, Table, text
+from sqlalchemy import Connection, MetaData, Table, event, text
 
 from mlplatform.audit import audit_entries
 from mlplatform.audit.verification import verify_audit_log
@@ -154,3 +155,15 @@ def test_entries_from_before_the_chain_are_chained_as_they_are_found(tmp_path: P
     report = verify_audit_log(old)
     assert (report.entries, report.faults) == (4, [])
     old.close()
+
+
+def test_a_database_that_nobody_holds_gives_its_connections_back(tmp_path: Path) -> None:
+    """Python 3.13 warns of a SQLite connection that is forgotten while it is open."""
+    database, closed = Database(f"sqlite:///{tmp_path / 'platform.db'}"), list[object]()
+    event.listen(database._engine, "close", lambda connection, _record: closed.append(connection))
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE t (x)"))
+    assert closed == []
+    del database
+    gc.collect()
+    assert len(closed) == 1

@@ -15,7 +15,6 @@ from pipelines.engines.exportable import build_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import UnknownPipelineError
 from pipelines.evaluation.classification_scores import score_predictions
-from pipelines.pipeline import CARD_KEYS
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit
 from pipelines.training.training_mix import mix_epoch_rows
@@ -85,11 +84,6 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownPipelineError, match="no recipe 'huge'; known: best, compact, reference"):
         find_pipeline("digits").recipe("huge")
-
-
-def test_every_family_has_all_card_texts() -> None:
-    for name in pipeline_names():
-        assert set(CARD_KEYS) <= set(find_pipeline(name).card)
 
 
 def test_finding_a_family_imports_no_heavy_library() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -232,6 +233,16 @@ def test_the_site_fetches_nothing_from_elsewhere() -> None:
     assert not re.search(r"^ *(repo_url|extra_javascript|extra_css|analytics):", settings, flags=re.MULTILINE)
     for page in (*PAGES, LOG):
         assert not re.search(r"!\[[^\]]*\]\(https?:|<(?:img|script|iframe|link)\b", prose(page)), page
+
+
+def test_the_site_says_why_a_diagram_is_text() -> None:
+    """Material draws Mermaid with a script from another host, and only where the fence is set up for it."""
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "custom_fences" not in site, "diagrams would be drawn by a script that is fetched"
+    site_hooks = runpy.run_path(str(ROOT / "docs/site_hooks.py"))
+    page = site_hooks["note_diagrams"]("Text.\n\n```mermaid\nflowchart TB\n```\n\n```console\nls\n```\n")
+    assert page.count(site_hooks["DIAGRAM_NOTE"]) == 1
+    assert page.index(site_hooks["DIAGRAM_NOTE"]) < page.index("```mermaid")
 
 
 def test_the_readme_is_read_in_five_minutes() -> None:

@@ -223,13 +223,6 @@ def test_only_what_takes_no_time_is_decoded_on_the_event_loop() -> None:
     assert not is_small_png(encoded(Image.fromarray(GREY), "JPEG"))
 
 
-def test_no_image_and_too_many_images_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match="at least one"):
-        DECODER.decode_images([])
-    with pytest.raises(TooLargeError, match=r"5 images in one request; at most 4 \(PLATFORM_MAX_IMAGES\)"):
-        DECODER.decode_images([GREY.tolist()] * 5)
-
-
 def test_a_json_body_gives_images_and_texts() -> None:
     tags = {"scanner": "b", "writer_group": "students"}
     body = orjson.dumps({"images": [GREY.tolist()], "client_id": "till 7", "request_id": "r-1", "tags": tags})

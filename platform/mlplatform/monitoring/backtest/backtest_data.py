@@ -1,7 +1,7 @@
 """Everything a backtest reads, in one snapshot: slots with their champions, labels, latencies, baselines, alarms."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -10,13 +10,15 @@ from sqlalchemy import Connection
 from mlplatform.feedback import label_history
 from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.backtest import recorded_decisions
-from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
+from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LatencyTimeline, LatencyWindow
 from mlplatform.monitoring.backtest.rule_replay import LabelRuleReplay, LatencyRuleReplay, RuleReplay
+from mlplatform.monitoring.rule_inputs import earlier_lags
 from mlplatform.predictions import latency_history
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
 from monitors.rules.alerts_config import AlertsConfig, Rule
 from monitors.rules.probation_policy import Probation
+from monitors.statistics.label_maturity import LabelLags
 
 HistoryKind = Literal["labels", "latency"]
 REPLAYABLE_METRICS: Final[Mapping[str, HistoryKind]] = {
@@ -55,6 +57,8 @@ class BacktestData:
     fired_alerts: tuple[recorded_decisions.FiredAlert, ...]
     not_replayed: Mapping[str, str]
     probation: Probation
+    earlier_lags: Mapping[int, LabelLags] = field(default_factory=dict)
+    """By promotion: how late the labels of the versions before came."""
 
     def reads_labels(self, rule: Rule) -> bool:
         """Whether the rule is replayed from labels."""
@@ -63,8 +67,7 @@ class BacktestData:
     def create_replay(self, rule: Rule, version: int) -> RuleReplay:
         """The rule over the version, before its first slot."""
         if self.reads_labels(rule):
-            labels = self.labels[version]
-            return LabelRuleReplay(rule, self.classes, labels, LabelWindow(labels, rule.window), self.probation)
+            return LabelRuleReplay(rule, self.classes, self.labels[version], self.earlier_lags, self.probation)
         latencies = self.latencies[version]
         return LatencyRuleReplay(rule, self.classes, latencies, LatencyWindow(latencies, rule.window))
 
@@ -106,6 +109,11 @@ def load_backtest_data(
         fired_alerts=tuple(recorded_decisions.fired_alerts(connection, name, since, until)),
         not_replayed={rule.name: _reason_not_replayed(rule) for rule in config.rules if rule not in rules},
         probation=config.probation,
+        earlier_lags={
+            promotion.seq: earlier_lags(connection, promotion)
+            for promotion in served
+            if promotion.to_version in versions
+        },
     )
 
 

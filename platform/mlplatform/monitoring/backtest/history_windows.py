@@ -1,23 +1,26 @@
 """Windows and labels as they stood at a moment of the past, moved on from slot to slot."""
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from mlplatform.feedback.label_history import LabelEvent
+from mlplatform.feedback.outcomes import counted_source, source_cells
 from mlplatform.predictions.latency_history import LatencyByHost
 from mlplatform.predictions.prediction_counts import minute_index, minute_start
-from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.rules.alerts_config import Source
 from monitors.windows.window_counts import LabelCount, Outcome
 
-LabelCell = tuple[Source, str, str, float]
+_LAST: Final = chr(0x10FFFF)
+"""Behind every prediction id."""
+LabelCell = tuple[str, str, str, float]
 
 
 def _cell_of_row(row: Outcome) -> LabelCell:
-    return row.source, row.truth, row.label, row.weight
+    return counted_source(row.source_sequence, row.source), row.truth, row.label, row.weight
 
 
 @dataclass
@@ -30,6 +33,7 @@ class LabelTimeline:
     _prediction_by_number: list[str] = field(default_factory=list)
     _estimating_numbers: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _current_rows: dict[str, tuple[int, Outcome]] = field(default_factory=dict)
+    _answer_order: list[tuple[datetime, str]] = field(default_factory=list)
     _position: int = 0
 
     def advance_to(self, moment: datetime) -> None:
@@ -58,14 +62,21 @@ class LabelTimeline:
             cursor -= 1
         return rows[::-1]
 
-    def count_labels(self, start: datetime, end: datetime) -> tuple[LabelCount, ...]:
-        """The labels of predictions in [start, end), counted in whole minutes as by `outcomes.window_label_counts`."""
+    def between(self, after: datetime | None, until: datetime) -> list[Outcome]:
+        """The rows on predictions made after a moment and up to another, oldest first: `outcomes.outcomes_between`."""
+        first = 0 if after is None else bisect_right(self._answer_order, (after, _LAST))
+        keys = self._answer_order[first : bisect_right(self._answer_order, (until, _LAST))]
+        rows = (self._current_rows[prediction_id][1] for _, prediction_id in keys)
+        return sorted(rows, key=lambda row: (row.at, row.seq))
+
+    def count_labels(self, start: datetime, end: datetime, source: Source) -> list[LabelCount]:
+        """The labels of predictions in [start, end), counted in whole minutes as by `outcomes.source_label_counts`."""
         first, last = minute_index(start), minute_index(end)
         cells: Counter[LabelCell] = Counter()
         for minute, held in self.minutes.items():
             if first <= minute <= last:
                 cells.update(held)
-        return tuple(LabelCount(*cell, n) for cell, n in sorted(cells.items()) if n)
+        return source_cells(((*cell, n) for cell, n in cells.items()), source)
 
     def last_label_at(self, sources: Collection[str]) -> datetime | None:
         """When the last label became known that may estimate, of these sources."""
@@ -88,14 +99,17 @@ class LabelTimeline:
         numbers = {} if before is None else dict(before.source_sequence)
         if before is not None:
             self._count(before, -1)
-        self._count(row, 1)
-        if event.is_new_label:
+        if before is None:
+            insort(self._answer_order, (row.at, row.prediction_id))
+        if event.new_sources:
             self._prediction_by_number.append(row.prediction_id)
             number = len(self._prediction_by_number)
-            numbers[row.source] = number
+            numbers |= dict.fromkeys(event.new_sources, number)
             if row.weight > 0:
                 self._estimating_numbers[row.source].append(number)
-        self._current_rows[row.prediction_id] = (number, replace(row, seq=number, source_sequence=numbers))
+        current = replace(row, seq=number, source_sequence=numbers)
+        self._count(current, 1)
+        self._current_rows[row.prediction_id] = (number, current)
 
     def _count(self, row: Outcome, n: int) -> None:
         minute, cell = minute_index(row.at), _cell_of_row(row)
@@ -105,7 +119,7 @@ class LabelTimeline:
 
 @dataclass
 class LabelWindow:
-    """The labelled answers of a window, counted, as `outcomes.window_label_counts` counts them."""
+    """The labelled answers of a window, counted as `outcomes.source_label_counts` counts them."""
 
     labels: LabelTimeline
     length: timedelta
@@ -136,19 +150,9 @@ class LabelWindow:
         self._first, self._last = first, last
         return changed
 
-    def counts(self) -> tuple[LabelCount, ...]:
-        """The counts that are not zero, in the store's order."""
-        return tuple(LabelCount(*cell, n) for cell, n in sorted(self._cells.items()) if n)
-
-    def error_shares(self, sources: Collection[str], *, by_class: bool) -> dict[str, float]:
-        """The weighted share of wrong answers, of the whole or by class, for those that have labels."""
-        wrong, every = defaultdict[str, float](float), defaultdict[str, float](float)
-        for (source, truth, label, weight), n in self._cells.items():
-            if source in sources:
-                key = truth if by_class else WHOLE_STREAM
-                every[key] += weight * n
-                wrong[key] += weight * n * (truth != label)
-        return {key: wrong[key] / total for key, total in every.items() if total > 0}
+    def counts(self, source: Source) -> list[LabelCount]:
+        """The counts of the labels of one source that are not zero, in the store's order."""
+        return source_cells(((*cell, n) for cell, n in self._cells.items()), source)
 
     def _add(self, cell: LabelCell, n: int) -> bool:
         self._cells[cell] += n

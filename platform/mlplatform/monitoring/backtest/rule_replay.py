@@ -3,11 +3,11 @@
 The steps are those of the watcher: `update_detectors`, `decide` and `resolved_streams` of monitors, in the same order.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
 from mlplatform.monitoring.backtest.recorded_decisions import BaselineEvent
@@ -16,39 +16,59 @@ from mlplatform.promotion.promotion_history import Promotion
 from monitors.alerts import Alert
 from monitors.decisions.decision import decide, resolved_streams
 from monitors.decisions.finding import Finding, missing_data_of
+from monitors.decisions.label_detector import LabelDetector, restart
+from monitors.decisions.label_reading import (
+    Reading,
+    ReadPosition,
+    plan_reading,
+    source_windows,
+    waiting_sources,
+    windows_since,
+)
 from monitors.decisions.rule_detectors import (
     WHOLE_STREAM,
     change_points_since,
+    count_new_labels,
     detectors_digest,
-    null_error_share,
+    null_hypothesis,
     update_detectors,
 )
-from monitors.rules.alerts_config import Rule
+from monitors.rules.alerts_config import Rule, Source
 from monitors.rules.probation_policy import Probation
-from monitors.statistics.e_detector import Detector, has_alarmed, restart_detector
+from monitors.statistics.e_detector import has_alarmed
+from monitors.statistics.label_maturity import LabelLags
 from monitors.windows.window import Baseline, HostLatency
-from monitors.windows.window_counts import LabelCount, Outcome, WindowCounts
+from monitors.windows.window_counts import LabelCount, Outcome, SourceWindow, WindowCounts
 
 OpenAlerts = Mapping[str, Alert]
 _TOLERANCE: Final = 2e-9
 """Twice what `monitors.decisions.finding` allows for rounding."""
 
 
-def _accuracy_drop(rule: Rule, window: LabelWindow, baseline: Baseline) -> dict[str, float]:
-    shares = window.error_shares(rule.sources, by_class=False)
+def _accuracy_drop(labels: Sequence[LabelCount], baseline: Baseline) -> dict[str, float]:
     golden = 1 - baseline.accuracy_correct / baseline.accuracy_total if baseline.accuracy_total else 0.0
+    shares = _error_shares((WHOLE_STREAM, cell) for cell in labels)
     return {key: share - golden for key, share in shares.items()}
 
 
-def _class_error(rule: Rule, window: LabelWindow, _baseline: Baseline) -> dict[str, float]:
-    return window.error_shares(rule.sources, by_class=True)
+def _class_error(labels: Sequence[LabelCount], _baseline: Baseline) -> dict[str, float]:
+    return _error_shares((cell.truth, cell) for cell in labels)
 
 
-POINT_ESTIMATES: Final[Mapping[str, Callable[[Rule, LabelWindow, Baseline], dict[str, float]]]] = {
+def _error_shares(cells: Iterable[tuple[str, LabelCount]]) -> dict[str, float]:
+    """The weighted share of wrong answers by key."""
+    wrong, every = defaultdict[str, float](float), defaultdict[str, float](float)
+    for key, cell in cells:
+        every[key] += cell.weight * cell.n
+        wrong[key] += cell.weight * cell.n * (not cell.correct)
+    return {key: wrong[key] / total for key, total in every.items() if total > 0}
+
+
+POINT_ESTIMATES: Final[Mapping[str, Callable[[Sequence[LabelCount], Baseline], dict[str, float]]]] = {
     "accuracy_drop": _accuracy_drop,
     "class_error": _class_error,
 }
-"""The value of each replayed label metric by key, without its limits."""
+"""The value of each replayed label metric by key, without its limits, from the labels of one source."""
 
 
 class RuleReplay(Protocol):
@@ -86,43 +106,68 @@ class BaselineTimeline:
 
 @dataclass
 class LabelRuleReplay:
-    """A rule that is decided by labels: its detectors, and its window where that may matter."""
+    """A rule that is decided by labels: its detectors, and its window where that may matter.
+
+    `earlier_lags` tell by promotion how late the labels of the versions before came.
+    """
 
     rule: Rule
     classes: tuple[str, ...]
     labels: LabelTimeline
-    window: LabelWindow
+    earlier_lags: Mapping[int, LabelLags]
     probation: Probation
     read_counts: Counter[str] = field(default_factory=Counter)
-    detectors: dict[str, Detector] | None = None
+    detectors: dict[str, LabelDetector] | None = None
+    _windows: dict[str, LabelWindow] = field(default_factory=dict)
     _digest: str = ""
-    _cursor: int = 0
+    _position: ReadPosition | None = None
+    _reading: Reading | None = None
     _baseline: Baseline | None = None
 
     def findings(self, champion: Promotion, baseline: Baseline, moment: datetime, alerts: OpenAlerts) -> list[Finding]:
         """Nothing but missing data where no finding could move an alert: limits take long to find."""
         self.labels.advance_to(moment)
-        self._read_new_labels(champion, baseline)
+        self._read_new_labels(champion, baseline, moment)
+        limits = source_windows(self.rule, self._reading, moment)
         empty = _window_counts(self.rule, self.classes, champion, moment)
         last = self.labels.last_label_at(self.rule.sources) if self.rule.no_data else None
         missing = _missing_data_findings(self.rule, empty, last, champion)
-        if self._cannot_change_alert(baseline, moment, alerts):
+        if self._cannot_change_alert(baseline, limits, alerts):
             return missing
-        tally = _window_counts(self.rule, self.classes, champion, moment, self.window.counts())
+        cells = tuple(cell for source in limits for cell in self._window_labels(source, limits))
+        tally = replace(
+            _window_counts(self.rule, self.classes, champion, moment, cells),
+            source_windows=limits,
+            waiting_sources=waiting_sources(self.rule, self._reading),
+        )
         findings = decide(self.rule, self._counts_since_change(tally), baseline, self.detectors or {})
         if self.detectors is not None:
             self.detectors |= {
-                key: restart_detector(self.detectors[key], moment) for key in resolved_streams(findings, self.detectors)
+                key: restart(self.detectors[key], moment) for key in resolved_streams(findings, self.detectors)
             }
         return [*findings, *missing]
 
     def _counts_since_change(self, tally: WindowCounts) -> WindowCounts:
         """As `rule_inputs.counts_since_change`."""
-        changed = change_points_since(self.detectors or {}, tally.start)
-        cells = {key: self.labels.count_labels(moment, tally.end) for key, moment in changed.items()}
+        windows = tally.source_windows
+        start = min((window.start for window in windows.values()), default=tally.start)
+        cells = {
+            key: tuple(
+                cell
+                for source, window in windows_since(windows, moment).items()
+                for cell in self.labels.count_labels(window.start, window.end, cast("Source", source))
+            )
+            for key, moment in change_points_since(self.detectors or {}, start).items()
+        }
         return replace(tally, since_change=cells)
 
-    def _cannot_change_alert(self, baseline: Baseline, moment: datetime, alerts: OpenAlerts) -> bool:
+    def _window_labels(self, source: str, limits: Mapping[str, SourceWindow]) -> list[LabelCount]:
+        """The labels of a source in its window, which moves on."""
+        window = self._windows.setdefault(source, LabelWindow(self.labels, self.rule.window))
+        window.advance_to(limits[source].end)
+        return window.counts(cast("Source", source))
+
+    def _cannot_change_alert(self, baseline: Baseline, limits: Mapping[str, SourceWindow], alerts: OpenAlerts) -> bool:
         """Whether no finding can open, fire or end an alert.
 
         A breach is an alarming detector, or without detectors a limit over the threshold, which no limit is while its
@@ -131,15 +176,15 @@ class LabelRuleReplay:
         alarmed = any(has_alarmed(detector) for detector in (self.detectors or {}).values())
         if self.detectors is not None and not alarmed and not alerts:
             return True
-        self.window.advance_to(moment)
         if alarmed:
             return False  # its value is that of the labels since the change, which the window does not know
-        values = POINT_ESTIMATES[self.rule.metric](self.rule, self.window, baseline)
+        estimate = POINT_ESTIMATES[self.rule.metric]
+        values = [pair for source in limits for pair in estimate(self._window_labels(source, limits), baseline).items()]
         breaking = set[str]()
         if self.detectors is None:
-            breaking = {key for key, value in values.items() if value > self.rule.threshold - _TOLERANCE}
+            breaking = {key for key, value in values if value > self.rule.threshold - _TOLERANCE}
         waiting = {key for key, alert in alerts.items() if alert.state == "pending" or alert.calm_since is not None}
-        clear = {key for key in alerts if key in values and values[key] <= self.rule.clear_level + _TOLERANCE}
+        clear = {key for key, value in values if key in alerts and value <= self.rule.clear_level + _TOLERANCE}
         return not waiting and not clear and breaking <= set(alerts)
 
     def labels_read(self, key: str) -> int | None:
@@ -148,30 +193,34 @@ class LabelRuleReplay:
     def total_labels_read(self) -> int:
         return self.read_counts.total()
 
-    def _read_new_labels(self, champion: Promotion, baseline: Baseline) -> None:
+    def _read_new_labels(self, champion: Promotion, baseline: Baseline, moment: datetime) -> None:
         """Read the labels that are new, as `rule_inputs.advance_detectors` does."""
         if baseline is not self._baseline:
             self._baseline = baseline
             digest = detectors_digest(self.rule, baseline, self.classes)
             if digest != self._digest:
-                self._digest, self._cursor, self.detectors = digest, 0, None
+                self._digest, self._position, self.detectors = digest, None, None
                 self.read_counts.clear()
-        cursor = self._cursor
-        rows, self._cursor = self.labels.since(cursor, MAX_LABELS_PER_READ)
-        by_class, sources = self.rule.metric_spec.key_type == "class", self.rule.sources
-        self.read_counts.update(
-            row.truth if by_class else WHOLE_STREAM for row in rows if row.is_new_for(sources, cursor)
-        )
-        if self.rule.false_alarms is None or null_error_share(self.rule, baseline) is None:
+        if self._position is None:
+            self._position = ReadPosition(lags={"delayed": self.earlier_lags.get(champion.seq, LabelLags())})
+        rows, _ = self.labels.since(self._position.cursor, MAX_LABELS_PER_READ)
+        reading = plan_reading(self.rule, self._position, rows, moment)
+        span = reading.matured_span
+        rows += [] if span is None else self.labels.between(*span)
+        self._position = reading.after
+        self.read_counts.update(count_new_labels(self.rule, rows, reading))
+        if self.rule.false_alarms is None or null_hypothesis(self.rule, baseline) is None:
             return
+        self._reading = reading
         if rows or self.detectors is None:
             start = budget_start(self.rule.false_alarms, champion, self.probation)
             self.detectors = update_detectors(
-                self.rule, baseline, self.classes, self.detectors or {}, rows, cursor, start, self._earlier_labels
+                self.rule, baseline, self.classes, self.detectors or {}, rows, reading, start, self._earlier_labels
             )
 
     def _earlier_labels(self) -> list[Outcome]:
-        return self.labels.up_to(self._cursor, MAX_LABELS_PER_READ)
+        cursor = 0 if self._position is None else self._position.cursor
+        return self.labels.up_to(cursor, MAX_LABELS_PER_READ)
 
 
 @dataclass

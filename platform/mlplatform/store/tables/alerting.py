@@ -117,4 +117,5 @@ detector_states: Final = Table(
     Column("definition", String(64), nullable=False),
     Column("cursor", BigInteger, nullable=False),
     json_column("streams"),
+    json_column("reading", null=True),
 )

@@ -70,6 +70,7 @@ outcomes: Final = Table(
     Column("weight", Float, nullable=False),
     Column("share", Float, nullable=False, server_default="1"),
     json_column("tags", null=True),
+    text_column("request_id", default=""),
     Index("uq_outcomes_order", "model_name", "model_version", "seq", unique=True),
     Index("ix_outcomes_window", "model_name", "model_version", "at"),
     Index(

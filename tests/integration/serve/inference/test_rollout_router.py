@@ -26,7 +26,7 @@ from mlplatform.serve.inference.rollout_router import bucket_of
 from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.store.tables.predictions import predictions as rows
 from mlplatform.store.tables.predictions import shadow_prediction_rows
-from monitors.statistics.paired_test import PairedTest
+from monitors.decisions.version_comparison import VersionComparison
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import ModelUnreadableError
@@ -52,7 +52,9 @@ class Broken(nn.Module):
 
 
 def trial(role: RolloutRole, share: float = 0.3, version: int = 2) -> Rollout:
-    return Rollout(uuid7(), NAME, version, 1, role, share, "running", START, "ann", "", 0, PairedTest().to_json())
+    return Rollout(
+        uuid7(), NAME, version, 1, role, share, "running", START, "ann", "", 0, VersionComparison().to_json()
+    )
 
 
 def begin(server: ApiServer, role: RolloutRole, share: float = 0.3) -> Rollout:

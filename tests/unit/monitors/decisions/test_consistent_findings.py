@@ -16,10 +16,10 @@ BEGAN = NOON - timedelta(hours=40)
 
 
 def test_labels_of_several_weights_are_told_as_weighted_and_as_counted() -> None:
-    """300 labels from elsewhere, 71.7 % right, and one drawn label that stands for 400 answers."""
+    """300 labels of answers that had to be drawn, 71.7 % right, and one that stands for 400 answers."""
     cells = (
-        LabelCount("delayed", "1", "1", 1.0, 215),
-        LabelCount("delayed", "1", "2", 1.0, 85),
+        LabelCount("audit", "1", "1", 1.0, 215),
+        LabelCount("audit", "1", "2", 1.0, 85),
         LabelCount("audit", "1", "1", 400.0, 1),
     )
     seen = replace(tally([]), predictions=1000, labels=cells)
@@ -34,8 +34,21 @@ def test_labels_of_several_weights_are_told_as_weighted_and_as_counted() -> None
     assert found.value == pytest.approx(85 / 700)
 
 
+def test_labels_of_two_sources_are_two_samples_and_the_larger_one_is_shown() -> None:
+    cells = (
+        LabelCount("delayed", "1", "1", 1.0, 215),
+        LabelCount("delayed", "1", "2", 1.0, 85),
+        LabelCount("audit", "1", "1", 400.0, 1),
+    )
+    seen = replace(tally([]), predictions=1000, labels=cells)
+    [found] = decide(rule(), seen, GOLDEN)
+    assert found.sentence.startswith("Accuracy is 71.7 % on 300 labelled answers, by delayed labels, against 99.2 % ")
+    [found] = decide(rule("class_error"), seen, GOLDEN)
+    assert found.sentence.startswith("Class 1: 85 of 300 labelled answers wrong, by delayed labels, 28.3 %. ")
+
+
 def test_a_share_of_counted_labels_is_the_quotient_that_stands_beside_it() -> None:
-    cells = (LabelCount("delayed", "1", "1", 1.0, 215), LabelCount("audit", "1", "2", 1.0, 85))
+    cells = (LabelCount("audit", "1", "1", 1.0, 215), LabelCount("audit", "1", "2", 1.0, 85))
     [found] = decide(rule("class_error"), replace(tally([]), predictions=1000, labels=cells), GOLDEN)
     wrong, n, share = re.match(r"Class 1: (\d+) of (\d+) labelled answers wrong, ([\d.]+) %\.", found.sentence).groups()  # type: ignore[union-attr]
     assert float(share) == pytest.approx(100 * int(wrong) / int(n), abs=0.05)

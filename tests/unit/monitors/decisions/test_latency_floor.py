@@ -9,7 +9,7 @@ from monitors.decisions.decision import decide
 from monitors.decisions.finding import Finding
 from monitors.decisions.latency_regression import find_latency_regression
 from monitors.windows.latency_bins import latency_bin
-from registry.gate.verdict import GatePolicy, replay_verdict
+from registry.gate.verdict import GatePolicy
 from registry.gate.verdict import gate_verdict as verdict_on
 from tests.support.gate_evidence import evidence, exact
 from tests.support.monitor_examples import golden, row, rule, tally
@@ -81,11 +81,3 @@ def test_the_gate_takes_a_candidate_that_is_fast_enough() -> None:
     assert any("It is 0.3 ms, and up to 1 ms are fast enough." in reason for reason in verdict.reasons)
     assert verdict_on(replace(quick, candidate_latency_p95_ms=1.2)).outcome == "keep"
     assert verdict_on(replace(quick, policy=GatePolicy(latency_floor_ms=0))).outcome == "keep"
-
-
-def test_evidence_that_was_kept_before_there_was_a_floor_leads_to_the_verdict_it_led_to() -> None:
-    rows = (exact(970, 970, 1000), exact(30, 55, 60, origin="feedback"))
-    text = evidence(*rows, champion_latency_p95_ms=0.1, candidate_latency_p95_ms=0.3).to_json()
-    before = text.replace('"latency_floor_ms": 1.0, ', "")
-    assert before != text
-    assert (replay_verdict(before).outcome, replay_verdict(text).outcome) == ("keep", "promote")

@@ -121,7 +121,8 @@ def test_what_may_be_read_grows_with_time_and_never_shrinks(unit: BlockUnit, mat
         mature = {one.seq for one in rows if is_mature(one.at, unit, maturity, now)}
         assert before <= mature
         until = mature_until(unit, maturity, now)
-        assert mature == {one.seq for one in rows if one.at < until or (unit.period is None and one.at == until)}
+        assert mature == {one.seq for one in rows if one.at <= until}
+        assert all(reading_time(one, unit, maturity, now) <= now for one in rows if one.seq in mature)
         before = mature
     assert before
 

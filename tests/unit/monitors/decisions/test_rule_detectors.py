@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from monitors.decisions.decision import decide, resolved_streams
-from monitors.decisions.rule_detectors import WHOLE_STREAM, detectors_digest, null_error_share, update_detectors
+from monitors.decisions.label_detector import LabelDetector, restart
+from monitors.decisions.label_reading import ReadPosition, plan_reading
+from monitors.decisions.rule_detectors import WHOLE_STREAM, detectors_digest, null_hypothesis, update_detectors
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule, Source
-from monitors.statistics.e_detector import Detector, restart_detector, start_detector
+from monitors.statistics.e_detector import simple_null, start_detector
+from monitors.statistics.golden_evidence import golden_null
 from monitors.windows.window_counts import Outcome
 from tests.support.monitor_examples import DIGITS, NOON, golden, labelled, rule, tally
 
@@ -19,6 +22,7 @@ GOLDEN = golden(2976, 3000)
 DROP = rule(false_alarms="1 per 90d", min_samples=20)
 CLASSES = rule("class_error", false_alarms="1 per 90d", min_samples=10)
 HOUR = timedelta(hours=1)
+LATER = NOON + 100_000 * HOUR
 
 
 def stream(
@@ -42,17 +46,22 @@ def stream(
     ]
 
 
-def watched(the_rule: Rule, rows: Sequence[Outcome]) -> dict[str, Detector]:
-    return update_detectors(the_rule, GOLDEN, DIGITS, {}, rows, 0, NOON)
+def read(the_rule: Rule, held: dict[str, LabelDetector], rows: Sequence[Outcome]) -> dict[str, LabelDetector]:
+    """The detectors after rows of which none was read before."""
+    reading = plan_reading(the_rule, ReadPosition(), rows, LATER)
+    return update_detectors(the_rule, GOLDEN, DIGITS, held, rows, reading, NOON)
 
 
-def test_the_null_is_the_upper_limit_of_the_golden_error_plus_the_threshold() -> None:
-    null = null_error_share(DROP, GOLDEN)
-    assert null is not None
-    assert 0.008 + 0.005 < null < 0.02
-    assert null_error_share(CLASSES, GOLDEN) == 0.10
-    assert null_error_share(DROP, golden(0, 0)) is None
-    assert null_error_share(DROP, golden(0, 3)) == 0.999
+def watched(the_rule: Rule, rows: Sequence[Outcome]) -> dict[str, LabelDetector]:
+    return read(the_rule, {}, rows)
+
+
+def test_the_null_is_the_golden_error_whatever_it_truly_is_plus_the_threshold() -> None:
+    null = null_hypothesis(DROP, GOLDEN)
+    assert null == golden_null(24, 3000, 0.005)
+    assert null.best == pytest.approx(0.013)
+    assert null_hypothesis(CLASSES, GOLDEN) == simple_null(0.10)
+    assert null_hypothesis(DROP, golden(0, 0)) is None
 
 
 def test_a_drop_is_proved_and_stays_so_until_the_window_is_clear() -> None:
@@ -61,7 +70,7 @@ def test_a_drop_is_proved_and_stays_so_until_the_window_is_clear() -> None:
     assert held[WHOLE_STREAM].alarmed_at is not None
     [found] = decide(DROP, tally(labelled(18, 12, "3")), GOLDEN, held)
     assert (found.state, found.evidence) == ("breach", 1.0)
-    assert found.sentence.endswith("is proved label by label; such a proof is a false alarm at most 1 per 90d.")
+    assert found.sentence.endswith("is proved request by request; such a proof is a false alarm at most 1 per 90d.")
     assert resolved_streams([found], held) == frozenset()
     [better] = decide(DROP, tally(labelled(200, 0, "3")), GOLDEN, held)
     assert (better.state, better.clear) == ("ok", True)
@@ -103,7 +112,7 @@ def test_the_labels_still_needed_are_about_right() -> None:
             continue
         [found] = decide(DROP, tally(labelled(96, 4, "3")), GOLDEN, held)
         more = stream((generator.random(4000) < 0.04).tolist(), first=101)
-        after = update_detectors(DROP, GOLDEN, DIGITS, held, more, 0, NOON)
+        after = read(DROP, held, more)
         at = after[WHOLE_STREAM].alarmed_at
         assert found.needed is not None
         assert at is not None
@@ -111,13 +120,15 @@ def test_the_labels_still_needed_are_about_right() -> None:
     assert 0.5 < float(np.median(ratios)) < 2
 
 
-def test_fewer_labels_than_the_rule_asks_for_raise_no_alarm() -> None:
-    held = watched(DROP, stream([True] * 19))
-    [found] = decide(DROP, tally(labelled(0, 19, "3")), GOLDEN, held)
+def test_fewer_than_five_labels_raise_no_alarm_and_a_proof_waits_for_no_more() -> None:
+    held = watched(DROP, stream([True] * 4))
+    [found] = decide(DROP, tally(labelled(0, 4, "3")), GOLDEN, held)
     assert found.state == "insufficient"
-    held = update_detectors(DROP, GOLDEN, DIGITS, held, stream([False], first=20), 0, NOON)
-    [found] = decide(DROP, tally(labelled(1, 19, "3")), GOLDEN, held)
+    held = read(DROP, held, stream([True], first=5))
+    [found] = decide(DROP, tally(labelled(0, 5, "3")), GOLDEN, held)
     assert found.state == "breach"
+    [found] = decide(DROP, tally(labelled(19, 0, "3")), GOLDEN, held)
+    assert found.state == "breach", "an end waits for as many labels as the rule asks for"
 
 
 def test_each_class_has_its_own_stream_and_only_the_failing_one_is_blamed() -> None:
@@ -132,63 +143,70 @@ def test_each_class_has_its_own_stream_and_only_the_failing_one_is_blamed() -> N
 
 
 def test_two_classes_whose_evidence_is_each_half_an_alarm_prove_it_together() -> None:
-    def half(evidence: float, n: int = 20) -> Detector:
-        return replace(start_detector(0.1, NOON), wealth=(evidence / 12,) * 12, n=n)
+    def half(evidence: float, n: int = 20) -> LabelDetector:
+        part = replace(start_detector(0.1, NOON), wealth=(evidence / 12,) * 12, n=n)
+        return LabelDetector(simple_null(0.1), NOON, {"audit": part})
 
-    alone = update_detectors(CLASSES, GOLDEN, DIGITS, {"3": half(0.6), "6": half(0.4)}, [], 0, NOON)
+    alone = read(CLASSES, {"3": half(0.6), "6": half(0.4)}, [])
     assert [each.alarmed_at for each in alone.values()] == [None] * 10
-    both = update_detectors(CLASSES, GOLDEN, DIGITS, {"3": half(0.6), "6": half(0.5), "7": half(0.9, n=9)}, [], 0, NOON)
+    both = read(CLASSES, {"3": half(0.6), "6": half(0.5), "7": half(0.9, n=4)}, [])
     assert {name for name, each in both.items() if each.alarmed_at is not None} == {"3", "6"}
 
 
 def test_classes_that_have_alarmed_do_not_let_a_healthy_one_alarm_with_less() -> None:
-    fired = replace(start_detector(0.1, NOON), n=20, alarmed_at=NOON)
-    weak = replace(start_detector(0.1, NOON), wealth=(0.4 / 12,) * 12, n=20)
-    after = update_detectors(CLASSES, GOLDEN, DIGITS, {"3": fired, "5": fired, "8": fired, "6": weak}, [], 0, NOON)
+    fired = LabelDetector(simple_null(0.1), NOON, {"audit": replace(start_detector(0.1, NOON), n=20)}, alarmed_at=NOON)
+
+    def holding(evidence: float) -> LabelDetector:
+        part = replace(start_detector(0.1, NOON), wealth=(evidence / 12,) * 12, n=20)
+        return LabelDetector(simple_null(0.1), NOON, {"audit": part})
+
+    after = read(CLASSES, {"3": fired, "5": fired, "8": fired, "6": holding(0.4)}, [])
     assert after["6"].alarmed_at is None
-    strong = replace(weak, wealth=(0.5 / 12,) * 12)
-    both = update_detectors(CLASSES, GOLDEN, DIGITS, {"3": fired, "6": strong, "7": strong}, [], 0, NOON)
+    both = read(CLASSES, {"3": fired, "6": holding(0.5), "7": holding(0.5)}, [])
     assert {name for name, each in both.items() if each.alarmed_at is not None} == {"3", "6", "7"}
 
 
 def test_healthy_classes_keep_their_part_of_the_budget_beside_broken_ones() -> None:
     """Five of ten classes have alarmed, five are as bad as the rule allows: theirs is half of the budget."""
-    generator, false_alarms, runs, per_day = np.random.default_rng(4), 0, 16, 10
-    fired = {name: replace(start_detector(0.1, NOON), n=20, alarmed_at=NOON) for name in "56789"}
+    generator, false_alarms, runs, per_day = np.random.default_rng(4), 0, 10, 10
+    fired = {
+        name: LabelDetector(simple_null(0.1), NOON, {"audit": start_detector(0.1, NOON)}, alarmed_at=NOON)
+        for name in "56789"
+    }
     for _ in range(runs):
-        held: dict[str, Detector] = dict(fired)
+        held: dict[str, LabelDetector] = dict(fired)
         for day in range(90):
             wrong = generator.random((5, per_day)) < 0.1
             rows = [
-                replace(each, known_at=NOON + timedelta(days=day + place / per_day))
+                replace(each, known_at=NOON + timedelta(days=day + place / per_day), prediction_id=f"{name}{place}")
                 for name, errors in zip("01234", wrong, strict=True)
                 for place, each in enumerate(stream(errors.tolist(), name))
             ]
-            held = update_detectors(CLASSES, GOLDEN, DIGITS, held, rows, 0, NOON)
+            held = read(CLASSES, held, rows)
             over = [name for name in "01234" if held[name].alarmed_at is not None]
             false_alarms += len(over)
-            held |= {name: restart_detector(held[name], NOON + timedelta(days=day + 1)) for name in over}
+            held |= {name: restart(held[name], NOON + timedelta(days=day + 1)) for name in over}
     assert false_alarms <= runs / 2
 
 
-def test_corrections_and_answers_read_before_move_no_detector() -> None:
+def test_corrections_move_no_detector() -> None:
     assert watched(DROP, stream([True] * 30, source="correction"))[WHOLE_STREAM].n == 0
-    assert watched(DROP, stream([True] * 30, before=("delayed",)))[WHOLE_STREAM].n == 0
-    assert watched(DROP, stream([True] * 30, before=("correction",)))[WHOLE_STREAM].n == 20
+    assert watched(DROP, stream([True] * 30, before=("correction",)))[WHOLE_STREAM].n == 5
 
 
 def test_reading_in_parts_is_reading_at_once() -> None:
     rows = stream((np.random.default_rng(8).random(300) < 0.02).tolist())
-    held: dict[str, Detector] = {}
+    held: dict[str, LabelDetector] = {}
     for first in range(0, 300, 37):
-        held = update_detectors(DROP, GOLDEN, DIGITS, held, rows[first : first + 37], 0, NOON)
+        held = read(DROP, held, rows[first : first + 37])
     assert held == watched(DROP, rows)
 
 
 def test_a_rule_without_budget_or_baseline_has_no_detectors() -> None:
     for the_rule, baseline in ((rule(), GOLDEN), (DROP, golden(0, 0))):
+        reading = plan_reading(the_rule, ReadPosition(), [], NOON)
         with pytest.raises(WindowError, match="no detectors"):
-            update_detectors(the_rule, baseline, DIGITS, {}, [], 0, NOON)
+            update_detectors(the_rule, baseline, DIGITS, {}, [], reading, NOON)
 
 
 def test_the_definition_changes_with_what_the_memory_rests_on_and_with_nothing_else() -> None:
@@ -208,22 +226,22 @@ def test_the_definition_changes_with_what_the_memory_rests_on_and_with_nothing_e
 def test_a_healthy_model_keeps_the_budget_however_often_the_rule_looks() -> None:
     """Twenty times ninety days at 200 labels a day and the allowed error, asked after each label."""
     generator, alarms, labels = np.random.default_rng(3), 0, 18_000
-    null = null_error_share(DROP, GOLDEN)
+    null = null_hypothesis(DROP, GOLDEN)
     assert null is not None
     gap = timedelta(days=90) / labels
     for _ in range(20):
-        wrong = np.flatnonzero(generator.random(labels) < null)
+        wrong = np.flatnonzero(generator.random(labels) < null.best)
         rows = [
             Outcome(n, "", NOON, NOON + n * gap, "5" if bad else "3", "3", "audit", {"audit": n}, 0.9, 1.0)
             for n, bad in enumerate(np.isin(np.arange(labels), wrong))
         ]
-        held: dict[str, Detector] = {}
+        held: dict[str, LabelDetector] = {}
         for first in range(0, labels, 500):
-            held = update_detectors(DROP, GOLDEN, DIGITS, held, rows[first : first + 500], 0, NOON)
+            held = read(DROP, held, rows[first : first + 500])
             at = held[WHOLE_STREAM].alarmed_at
             if at is not None:
                 alarms += 1
-                held = {WHOLE_STREAM: restart_detector(held[WHOLE_STREAM], rows[first + 499].known_at)}
+                held = {WHOLE_STREAM: restart(held[WHOLE_STREAM], rows[first + 499].known_at)}
     assert alarms <= 20
 
 

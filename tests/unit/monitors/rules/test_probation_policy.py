@@ -52,7 +52,12 @@ def test_labels_and_latency_share_the_chance_of_a_false_rollback() -> None:
         ("latency_ratio_max: 2", "does not fit"),
         ("period: soon", "is not a duration"),
         ("notify: [nobody]", "'nobody' is not a channel; defined: team"),
-        ("shadow: true", "unknown key; allowed: false_rollbacks, latency_ratio_max, notify, period"),
+        (
+            "shadow: true",
+            "unknown key; allowed: block, compared_per_day, early_margin, false_rollbacks, latency_ratio_max",
+        ),
+        ("early_margin: 5 %", "is not a margin; write for example 5 points"),
+        ("early_margin: 100 points", "is not a margin"),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_remedy(written: str, said: str) -> None:

@@ -116,7 +116,7 @@ def test_corrections_estimate_only_where_written() -> None:
         ({"notify": "[nobody]"}, "notify[0]: 'nobody' is not a channel; defined: team"),
         (
             {"widnow": "1d"},
-            "widnow: unknown key; allowed: above, action, below, by, clear, confidence, escalate, every, false_alarms",
+            "widnow: unknown key; allowed: above, action, below, block, by, clear, confidence, escalate, every",
         ),
         ({"for_": "1s"}, "for_: unknown key; allowed: above"),
     ],

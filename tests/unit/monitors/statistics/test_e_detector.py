@@ -40,11 +40,12 @@ def labels(wrong: ArrayLike, weights: ArrayLike = 1.0, per_day: float = 50.0) ->
 
 def alarms(detector: Detector, seen: Sequence[Observation]) -> int:
     """How often it alarms when it begins anew after each alarm."""
-    count = 0
-    for place in range(len(seen)):
-        detector = update_detector(detector, seen[place : place + 1], BUDGET)
-        if detector.alarmed_at is not None:
-            count, detector = count + 1, restart_detector(detector, detector.alarmed_at)
+    count, first = 0, 0
+    while first < len(seen):
+        after = update_detector(detector, seen[first:], BUDGET)
+        if after.alarmed_at is None:
+            break
+        count, first, detector = count + 1, first + after.n, restart_detector(after, after.alarmed_at)
     return count
 
 

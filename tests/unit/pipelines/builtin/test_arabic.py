@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipelines.discovery import find_pipeline
@@ -25,27 +24,12 @@ has_madbase = pytest.mark.skipif(
 )
 
 
-def encoded(array: np.ndarray) -> bytes:
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes((0, 0, 8, array.ndim)) + sizes + array.astype(np.uint8).tobytes()
-
-
 def test_its_network_is_deeper_and_reads_larger_pictures() -> None:
     family = find_pipeline("arabic")
     assert (family.height, family.width, len(family.classes)) == (48, 48, 10)
     layers = [str(layer) for layer in build_network(family.recipe(), 10, height=48, width=48).children()]
     assert sum(layer.startswith("Conv2d") for layer in layers) == 8
     assert parameter_count(build_network(family.recipe(), 10, height=48, width=48)) < 200_000
-
-
-def test_small_pictures_of_a_folder_are_enlarged_and_split(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    (tmp_path / "some-images-idx3-ubyte").write_bytes(encoded(generator.integers(0, 256, (60, 28, 28))))
-    (tmp_path / "some-labels-idx1-ubyte").write_bytes(encoded(np.arange(60) % 10))
-    split = find_pipeline("arabic").load(tmp_path)
-    sides = (split.train, split.validation, split.golden, split.stream)
-    assert sum(len(side) for side in sides) == 60
-    assert all(side.images.shape[1:] == (48, 48) for side in sides)
 
 
 def test_without_data_it_says_what_to_give(tmp_path: Path) -> None:

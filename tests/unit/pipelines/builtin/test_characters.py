@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.builtin.characters import CLASSES, class_by_folder
 from pipelines.discovery import find_pipeline
@@ -18,21 +16,7 @@ from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit
 from pipelines.training.training_mix import mix_epoch_rows
-
-
-def draw_glyphs(folder: Path, characters: str, each: int) -> None:
-    """Dark glyphs on light paper, of several sizes, places and turns; a folder for each, named by its code."""
-    generator = np.random.default_rng(0)
-    for character in characters:
-        place = folder / f"{ord(character):02x}"
-        place.mkdir()
-        for number in range(each):
-            sheet = Image.new("L", (40, 40), 255)
-            font = ImageFont.load_default(size=float(generator.integers(24, 31)))
-            at = tuple(generator.uniform(-2, 2, 2) + 20)
-            ImageDraw.Draw(sheet).text(at, character, fill=int(generator.integers(0, 60)), font=font, anchor="mm")
-            turned = sheet.rotate(generator.uniform(-8, 8), Image.Resampling.BILINEAR, fillcolor=255)
-            turned.save(place / f"{number:03d}.png")
+from tests.support.drawn_data import draw_glyphs
 
 
 def test_small_letters_and_codes_belong_to_the_capitals_class() -> None:

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.candidate.gate_evidence import (
+    attempt_number,
     best_past_champion,
     collect_gate_evidence,
     gate_row_outcomes,
@@ -82,6 +83,24 @@ def test_groups_are_compared_where_images_are_tagged(family: Pipeline, split: Sp
     assert (groups[0], groups[-1], set(groups[1:-1])) == ("north", "south", {""})
 
 
+def test_recent_rows_count_by_their_shares_and_belong_to_their_blocks(family: Pipeline, split: Split) -> None:
+    order = order_of(family, split, Champion(7, Always(family, 0), 1000))
+    rows = select_rows(order)
+    assert rows.holdout is not None
+    first, second = rows.holdout.ids[:2]
+    known = replace(order, judging_shares={first: 0.25}, blocks={first: "request 1", second: "request 1"})
+    recent = seen_by_the_gate(known, Always(family, 1), rows).feedback
+    assert recent is not None
+    assert recent.shares is not None
+    assert recent.blocks is not None
+    assert recent.shares.tolist() == [0.25, *[1.0] * (recent.n - 1)]
+    assert recent.blocks[0] == recent.blocks[1]
+    assert len(set(recent.blocks.tolist())) == recent.n - 1
+    plain = seen_by_the_gate(order, Always(family, 1), rows).feedback
+    assert plain is not None
+    assert plain.is_plain
+
+
 def test_without_recent_rows_and_without_a_champion_there_is_less_to_see(family: Pipeline, split: Split) -> None:
     order = replace(order_of(family, split, Champion(7, Always(family, 0), 1000)), feedback=None)
     assert seen_by_the_gate(order, Always(family, 1)).feedback is None
@@ -113,7 +132,7 @@ class Past:
     def best(self, champion: int) -> tuple[int, int, int | None] | None:
         """Version, rows right, and rows right by its marks."""
         present = Champion(champion, Always(self.family, 0), 1000)
-        found = best_past_champion(self.tracking, self.catalog, self.family.name, present, self.golden)
+        found = best_past_champion(self.tracking, self.catalog.versions(self.family.name), present, self.golden)
         return (
             None
             if found is None
@@ -130,7 +149,25 @@ def test_the_best_there_was_is_found_with_its_rows(past: Past) -> None:
     for correct in (50, 58, 55):
         past.add(correct)
     assert past.best(champion=3) == (2, 58, 58)
-    assert best_past_champion(past.tracking, past.catalog, "bars", None, past.golden) is None
+    assert best_past_champion(past.tracking, past.catalog.versions("bars"), None, past.golden) is None
+
+
+def test_attempts_are_counted_since_the_last_promotion_on_the_same_golden_rows(past: Past) -> None:
+    def attempt(champion: int) -> int:
+        present = Champion(champion, Always(past.family, 0), 1000)
+        return attempt_number(past.catalog.versions(past.family.name), present, past.golden)
+
+    assert attempt_number([], None, past.golden) == 1
+    past.add(50)
+    assert attempt(champion=1) == 1
+    past.add(51, ruled=False)
+    past.add(52, ruled=False)
+    past.add(52, ruled=False, digest="other")
+    assert attempt(champion=1) == 3
+    past.add(53)
+    assert attempt(champion=5) == attempt(champion=1) == 1
+    past.add(54, ruled=False)
+    assert attempt(champion=1) == 2
 
 
 def test_a_champion_that_is_the_best_itself_has_no_other_to_reach(past: Past) -> None:

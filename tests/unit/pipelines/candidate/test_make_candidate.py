@@ -265,7 +265,7 @@ def test_a_better_candidate_beats_the_champion_on_the_same_rows(second: Made) ->
     assert held_back is not None
     assert [*rows] == ["pinned", "golden", "benefit", "classes", "calibration", "robustness", "latency", "size"]
     assert (rows["golden"]["rows"], rows["golden"]["lost"]) == (32, 0)
-    assert rows["benefit"]["rows"] == (len(held_back) if len(held_back) >= 50 else 32 + len(held_back))
+    assert rows["benefit"]["rows"] == len(held_back)
     assert verdict.to_json() == second.run.texts["verdict.json"]
     assert "version 7" in second.run.texts["model_card.md"]
 

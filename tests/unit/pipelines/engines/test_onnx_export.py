@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,28 +47,9 @@ def test_an_export_says_nothing_of_single_nodes(module: Exportable, caplog: pyte
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 300])
-def test_both_engines_answer_alike(module: Exportable, graph: bytes, rows: int) -> None:
-    images = draw_bars(rows, 5).images
-    theirs = onnx_engine_from_bytes(graph, CLASSES, threads=1)
-    answer = theirs(images)
-    assert (theirs.name, theirs.device, theirs.height, theirs.width) == ("onnx", "cpu", 12, 12)
-    assert (answer.shape, answer.dtype) == ((rows, 2), np.dtype(np.float32))
-    assert np.allclose(answer, TorchEngine(module, CLASSES, 12, 12)(images), atol=1e-5)
-
-
 def test_images_reach_both_engines_as_the_same_numbers() -> None:
     images = np.arange(144, dtype=np.uint8).reshape(1, 12, 12)
     assert np.array_equal(to_network_input(images), to_batch(images).numpy())
-
-
-def test_threads_may_share_a_session(graph: bytes) -> None:
-    predictor = onnx_engine_from_bytes(graph, CLASSES, threads=1)
-    batches = [draw_bars(5, seed).images for seed in range(24)]
-    alone = [predictor(images) for images in batches]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(predictor, batches))
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 def test_a_graph_that_answers_otherwise_is_not_kept(module: Exportable, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import nn
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from pipelines.engines.latency import measure_latency
 from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
-from pipelines.errors import DataError, ModelFormatError
+from pipelines.errors import ModelFormatError
 from pipelines.training.network import build_network
 from tests.support.bars import TINY, draw_bars
 
@@ -33,13 +32,6 @@ def saved(module: Exportable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "new" / "model.pt2"
     save_exportable(module, path)
     return path
-
-
-@pytest.mark.parametrize("rows", [0, 1, 2, 300])
-def test_each_image_gets_one_row_of_probabilities(module: Exportable, rows: int) -> None:
-    answer = TorchEngine(module, CLASSES, 12, 12)(draw_bars(rows, 1).images)
-    assert (answer.shape, answer.dtype) == ((rows, 2), np.dtype(np.float32))
-    assert np.allclose(answer.sum(axis=1), 1.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 300])
@@ -67,37 +59,6 @@ def test_loading_a_model_unpickles_nothing(saved: Path) -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert said.stdout.strip() == "[]"
-
-
-def test_threads_may_share_a_predictor(saved: Path) -> None:
-    predictor = load_torch_engine(saved, CLASSES)
-    batches = [draw_bars(5, seed).images for seed in range(24)]
-    alone = [predictor(images) for images in batches]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(predictor, batches))
-    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
-
-
-@pytest.mark.parametrize(
-    "images",
-    [
-        np.zeros((1, 28, 28), np.uint8),
-        np.zeros((12, 12), np.uint8),
-        np.zeros((1, 12, 12), np.float32),
-        np.zeros((1, 1, 12, 12), np.uint8),
-    ],
-)
-def test_images_that_do_not_fit_are_refused(
-    module: Exportable, images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
-) -> None:
-    with pytest.raises(DataError, match=r"give uint8 of shape \(n, 12, 12\)"):
-        TorchEngine(module, CLASSES, 12, 12)(images)
-
-
-def test_read_only_images_are_answered_without_a_warning(module: Exportable) -> None:
-    images = draw_bars(2, 1).images
-    images.flags.writeable = False
-    assert len(TorchEngine(module, CLASSES, 12, 12)(images)) == 2
 
 
 def test_a_model_for_other_classes_is_refused(module: Exportable, saved: Path) -> None:

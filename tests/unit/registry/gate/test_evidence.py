@@ -19,6 +19,7 @@ from tests.support.gate_evidence import evidence, exact
         {"alpha": 0.0},
         {"alpha": 0.6},
         {"golden_margin": -0.1},
+        {"golden_tolerance": -0.1},
         {"class_margin": 1.0},
         {"group_margin": -0.1},
         {"robustness_margin": 1.0},
@@ -37,6 +38,8 @@ def test_evidence_without_measured_costs_or_with_foreign_labels_is_refused() -> 
         evidence(exact(9, 9, 10), champion_bytes=0)
     with pytest.raises(GateError, match="measure both models"):
         evidence(exact(9, 9, 10), champion_latency_p95_ms=float("nan"))
+    with pytest.raises(GateError, match="attempt is 0"):
+        evidence(exact(9, 9, 10), attempt=0)
     with pytest.raises(GateError, match=r"outside 0\.\.9"):
         evidence(exact(9, 9, 10, label=10))
 
@@ -64,24 +67,31 @@ def test_impossible_counts_and_confidences_are_refused() -> None:
 def test_everything_survives_being_stored() -> None:
     seen = evidence(
         exact(9, 8, 10),
-        exact(2, 3, 4, origin="feedback"),
+        replace(exact(2, 3, 4, origin="feedback"), shares=np.array([1, 0.5, 1 / 3, 1]), blocks=np.array([7, 7, 1, 2])),
         policy=GatePolicy(min_benefit=0.01),
         golden_digest="a",
         best=BestVersion(2, 9, 10, np.array([1] * 9 + [0])),
         confidence=PairedConfidence(np.linspace(0, 1, 10, dtype=np.float32), np.full(10, 1 / 3)),
         robustness={"noise": exact(5, 6, 10)},
         groups=("north", "") * 7,
+        attempt=3,
     )
     again = evidence_from_json(seen.to_json())
     assert isinstance(again, GateEvidence)
     assert again.to_json() == seen.to_json()
     assert (again.policy, again.groups, again.classes) == (seen.policy, seen.groups, seen.classes)
+    assert again.feedback is not None
+    assert again.feedback.shares is not None
+    assert again.feedback.shares[2] == 1 / 3
+    assert again.feedback.blocks is not None
+    assert again.feedback.blocks.tolist() == [2, 2, 0, 1]
+    assert again.attempt == 3
     assert again.confidence is not None
     assert again.confidence.champion[3] == np.float32(1 / 3)
     assert evidence_from_json(FirstVersionEvidence(9, 10).to_json()) == FirstVersionEvidence(9, 10)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rules": 1, "golden": 3}', '{"rules": 1, "wrong": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rules": 2, "golden": 3}', '{"rules": 2, "wrong": 3}'])
 def test_text_that_is_no_evidence_is_refused(text: str) -> None:
     with pytest.raises(GateError, match="is no evidence"):
         evidence_from_json(text)
@@ -89,5 +99,5 @@ def test_text_that_is_no_evidence_is_refused(text: str) -> None:
 
 def test_evidence_of_other_rules_is_not_replayed() -> None:
     other = json.loads(FirstVersionEvidence(9, 10).to_json()) | {"rules": 99}
-    with pytest.raises(GateError, match="follows rules 99, this gate 1"):
+    with pytest.raises(GateError, match="follows rules 99, this gate 2"):
         evidence_from_json(json.dumps(other))

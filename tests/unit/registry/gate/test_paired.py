@@ -4,7 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import special
 
 from registry.errors import GateError
 from registry.gate.paired_comparison import (
@@ -13,7 +13,6 @@ from registry.gate.paired_comparison import (
     exact_bounds,
     holm,
     mcnemar_exact,
-    mean_bounds,
     square_and_add,
 )
 
@@ -38,7 +37,7 @@ def test_two_wrong_answers_are_neither_gained_nor_lost() -> None:
 
 def test_a_class_and_a_union_keep_their_rows() -> None:
     first = PairedPredictions(np.array([0, 1, 1]), np.array([0, 1, 0]), np.array([0, 0, 1]), "golden")
-    assert first.of_class(1).n == 2
+    assert first.take(first.labels == 1).n == 2
     joined = first.concatenate(rows(2, 0, 0))
     assert (joined.n, joined.origin) == (5, "golden+golden")
 
@@ -134,11 +133,3 @@ def test_the_difference_of_two_wilson_intervals_is_newcombes() -> None:
         (share, *proportion_confint(round(share * n), n, method="wilson")) for share, n in ((0.8, 70), (0.6, 80))
     )
     assert square_and_add(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-
-
-def test_the_bounds_of_a_mean_are_students() -> None:
-    values = np.array([0.1, -0.2, 0.4, 0.3, 0.0])
-    interval = stats.ttest_1samp(values, 0).confidence_interval(0.9)
-    assert mean_bounds(values, 0.05) == pytest.approx(tuple(interval))
-    assert mean_bounds(values[:1], 0.05) == (-1.0, 1.0)
-    assert mean_bounds(np.array([1.0, 1.0]), 0.05) == (1.0, 1.0)

@@ -20,7 +20,9 @@ RECENT = exact(30, 55, 60, origin="feedback")
 
 
 @cache
-def outcomes(golden_change: float, recent_change: float, rows: int = 1000, recent: int = 150) -> Counter[str]:
+def outcomes(
+    golden_change: float, recent_change: float, rows: int = 1000, recent: int = 150, runs: int = SIMULATIONS
+) -> Counter[str]:
     """What the gate says of candidates that truly change the accuracies 0.97 and 0.70 so much."""
     generator = np.random.default_rng(7)
     return Counter(
@@ -30,7 +32,7 @@ def outcomes(golden_change: float, recent_change: float, rows: int = 1000, recen
                 arranged(generator, recent, 0.70, 0.70 + recent_change, 0.10, "feedback"),
             )
         ).outcome
-        for _ in range(SIMULATIONS)
+        for _ in range(runs)
     )
 
 
@@ -70,12 +72,21 @@ def test_margins_do_not_add_up_over_promotions() -> None:
             golden = PairedPredictions(
                 labels, np.where(champion, labels, wrong), np.where(candidate, labels, wrong), "golden"
             )
-            if gate_verdict(evidence(golden, RECENT, best=first if remembers else None)).outcome != "promote":
+            best, policy = first if remembers else None, GatePolicy(golden_tolerance=0.02)
+            if gate_verdict(evidence(golden, RECENT, best=best, policy=policy)).outcome != "promote":
                 break
             champion, score = candidate, score - 0.015
         lowest[remembers] = score
     assert lowest[False] < 0.90
     assert lowest[True] == pytest.approx(0.965)
+
+
+@pytest.mark.parametrize("rows", [1000, 3000, 10_000])
+def test_more_golden_rows_let_no_larger_loss_through(rows: int) -> None:
+    """1.5 points lost on golden rows, 15 won now: with a margin of 2 points alone, 80 % pass at 10 000 rows."""
+    share = outcomes(-0.015, 0.15, rows=rows, runs=100)["promote"] / 100
+    assert share <= 0.3
+    assert outcomes(0.0, 0.15, rows=rows, runs=100)["promote"] >= 88
 
 
 def test_a_promotion_gives_every_check_as_a_reason() -> None:
@@ -89,7 +100,7 @@ def test_a_promotion_gives_every_check_as_a_reason() -> None:
 def test_a_significant_loss_on_golden_keeps_the_champion() -> None:
     verdict = gate_verdict(evidence(exact(970, 900, 1000), exact(30, 55, 60, origin="feedback")))
     assert verdict.outcome == "keep"
-    assert "is worse by more than 2.0 points" in verdict.reasons[0]
+    assert "is worse by more than 0.5 points" in verdict.reasons[0]
 
 
 def test_a_loss_that_cannot_be_ruled_out_is_inconclusive() -> None:
@@ -104,14 +115,14 @@ def test_too_small_a_golden_set_rules_nothing_out() -> None:
     assert "49 rows; 50 are needed" in verdict.reasons[0]
 
 
-def test_without_a_benefit_that_is_shown_the_champion_is_kept() -> None:
+def test_a_benefit_that_is_not_shown_is_not_settled() -> None:
     for right in (30, 33):
         verdict = gate_verdict(evidence(exact(970, 970, 1000), exact(30, right, 60, origin="feedback")))
-        assert verdict.outcome == "keep"
+        assert verdict.outcome == "inconclusive"
         assert "shows no benefit" in verdict.reasons[0]
 
 
-@pytest.mark.parametrize(("least", "outcome"), [(0.0, "promote"), (0.3, "promote"), (0.4, "keep")])
+@pytest.mark.parametrize(("least", "outcome"), [(0.0, "promote"), (0.3, "promote"), (0.4, "inconclusive")])
 def test_a_benefit_must_be_shown_to_exceed_the_least_that_is_wanted(least: float, outcome: str) -> None:
     verdict = gate_verdict(evidence(exact(970, 970, 1000), RECENT, policy=GatePolicy(min_benefit=least)))
     assert verdict.outcome == outcome
@@ -160,21 +171,24 @@ def test_a_candidate_significantly_worse_on_feedback_is_not_taken() -> None:
     ("feedback", "used"),
     [
         (exact(30, 55, 60, origin="feedback"), "60 feedback rows"),
-        (exact(10, 20, 20, origin="feedback"), "1020 golden+feedback rows"),
+        (exact(10, 20, 20, origin="feedback"), "20 feedback rows"),
         (None, "1000 golden rows"),
         (exact(0, 0, 0, origin="feedback"), "1000 golden rows"),
     ],
 )
-def test_benefit_is_judged_where_there_are_rows_enough(feedback: PairedPredictions | None, used: str) -> None:
+def test_benefit_is_judged_where_the_world_moved(feedback: PairedPredictions | None, used: str) -> None:
     verdict = gate_verdict(evidence(exact(970, 970, 1000), feedback))
     assert used in verdict.checks[2].detail
 
 
 def test_a_class_that_is_given_up_keeps_the_champion() -> None:
     golden = exact(900, 900, 900).concatenate(exact(48, 20, 50, label=7))
-    verdict = gate_verdict(evidence(golden, exact(30, 60, 60, origin="feedback"), policy=GatePolicy(golden_margin=0.1)))
+    lenient = GatePolicy(golden_margin=0.1, golden_tolerance=0.1)
+    verdict = gate_verdict(evidence(golden, exact(30, 60, 60, origin="feedback"), policy=lenient))
     assert verdict.outcome == "keep"
-    assert verdict.reasons == ("The candidate loses more than 10.0 points on 7 (56.0 points of 50 rows).",)
+    assert verdict.reasons == (
+        "The candidate is proved to lose, here more than 10.0 points, on 7 (56.0 points of 50 rows).",
+    )
 
 
 def test_a_small_but_certain_loss_in_a_class_is_tolerated() -> None:

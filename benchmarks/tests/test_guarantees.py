@@ -1,0 +1,52 @@
+"""The benchmark of guarantees: verdicts that know their Monte-Carlo error, and attacks that would be felt."""
+
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from benchmarks.guarantee_attacks import Attack, labels, rate_attack, share_attack
+from benchmarks.guarantees import attack_modules, summary
+
+
+def test_a_rate_is_broken_when_it_is_over_its_budget_by_more_than_luck() -> None:
+    assert rate_attack("a", "1a", 1.0, [1, 2, 0, 1]).verdict == "within"
+    assert rate_attack("a", "1a", 1.0, [9, 8, 9, 10]).verdict == "broken"
+    assert share_attack("b", "3.1", 0.05, 6, 100).verdict == "within"
+    assert share_attack("b", "3.1", 0.05, 30, 100).verdict == "broken"
+    assert share_attack("b", "3.1", 0.05, 0, 100).monte_carlo_error > 0, "none of a hundred is not never"
+
+
+def test_the_last_line_counts_verdicts_and_names_the_worst() -> None:
+    attacks = [Attack("a", "1a", 1.0, 0.5, 0.1), Attack("b", "4", 0.01, 0.05, 0.001, "share")]
+    module = ModuleType("attacks")
+    module.median_labels = lambda _: {"golden 400, -2 points": (None, 1946.0)}  # type: ignore[attr-defined]
+    module.disagreement_labels = lambda _: 118.0  # type: ignore[attr-defined]
+    figures = summary(attacks, [module], quick=True)
+    assert (figures["attacks"], figures["within_budget"], figures["broken"]) == (2, 1, ["b"])
+    assert (figures["worst_ratio"], figures["worst_attack"]) == (5.0, "b")
+    assert figures["median_labels"] == {"golden 400, -2 points": [None, 1946.0]}
+    assert figures["disagreement_labels_minus1"] == 118.0
+
+
+def test_every_module_with_attacks_is_found() -> None:
+    assert "benchmarks.guarantee_attacks.labels" in {module.__name__ for module in attack_modules()}
+    assert attack_modules({"nothing"}) == []
+
+
+@pytest.mark.parametrize(("block", "least", "most"), [("label", 5, 100), ("request", 0, 3)])
+def test_requests_that_are_wrong_together_break_the_budget_only_label_by_label(
+    block: str, least: int, most: int
+) -> None:
+    answers = labels.answers_in_clumps(np.random.default_rng(1), 50, 5, 0.02)
+    assert least <= labels.count_alarms(labels.class_rule(block), labels.GOLDEN, answers, 91) <= most
+
+
+def test_errors_that_are_known_first_are_no_alarm_once_answers_mature() -> None:
+    one = labels.Answer(0.0, wrong=True, known={"delayed": 1.0})
+    answers = []
+    for place in range(40 * 50):
+        wrong, day = place % 100 == 0, place / 50
+        answers.append(replace(one, day=day, wrong=wrong, known={"delayed": day + (1 if wrong else 7)}))
+    assert labels.count_alarms(labels.drop_rule(), labels.GOLDEN, answers, 40) == 0

@@ -1,0 +1,73 @@
+"""The doctor's check of rules on classes: whether labels come often enough for that many classes."""
+
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from mlplatform.context import AppContext, load_environment
+from mlplatform.errors import StoreUnavailableError
+from mlplatform.feedback import outcomes
+from mlplatform.promotion import promotion_history
+from mlplatform.store.database import Database
+from monitors.errors import RulesError
+from monitors.rules.alerts_config import Rule, load_rules
+
+LABEL_PERIOD: Final = timedelta(days=28)
+"""Over so long a time, or since the champion serves, labels are counted."""
+USEFUL_PERIOD_DAYS: Final = 90
+MIN_LABELS_PER_CLASS: Final = 30
+"""With so many labels of a class in 90 days a rule finds it within weeks if half of its answers are wrong."""
+
+
+def check_class_labels(context: AppContext) -> Iterator[tuple[str, str]]:
+    """For each rule on the errors of classes, whether it is useful at the present rate of labels."""
+    try:
+        rules = load_rules(context.settings.alerts_file, load_environment()).rules
+        current, newest = Database(context.settings.store_url).revision()
+        rates = _label_rates(context, rules) if current == newest else None
+    except StoreUnavailableError:
+        yield "note", "not looked at: the database is away"
+        return
+    except RulesError:
+        yield "note", "not looked at: the rules cannot be read"
+        return
+    if rates is None:
+        yield "note", "not looked at: no champion has served for a day, or the database's tables are not current"
+        return
+    for rule, per_day in rates:
+        yield class_label_finding(rule.name, per_day, len(context.pipeline.classes))
+    if not rates:
+        yield "ok", "no rule is about the errors of classes"
+
+
+def class_label_finding(rule: str, per_day: float, classes: int) -> tuple[str, str]:
+    """Whether a rule on so many classes is useful at so many labels a day, and what would make it so."""
+    per_class = per_day * USEFUL_PERIOD_DAYS / classes
+    rate = f"rule {rule}: {per_day:.3g} labels a day give each of {classes:,} classes {per_class:.3g} in 90 days"
+    if per_class >= MIN_LABELS_PER_CLASS:
+        return "ok", rate
+    enough = math.ceil(MIN_LABELS_PER_CLASS * classes / USEFUL_PERIOD_DAYS)
+    most = math.floor(per_day * USEFUL_PERIOD_DAYS / MIN_LABELS_PER_CLASS)
+    limit = f"up to {most:,} classes at this rate" if most else "for no class at this rate"
+    return "note", (
+        f"{rate}; below {MIN_LABELS_PER_CLASS} it finds little within weeks. It is useful {limit}, or from {enough:,} "
+        "labels a day; a rule on class_volume needs no labels"
+    )
+
+
+def _label_rates(context: AppContext, rules: tuple[Rule, ...]) -> list[tuple[Rule, float]] | None:
+    """The rules on classes with how many labels a day each reads; None before the champion has served for a day."""
+    name, now = context.pipeline.name, context.clock()
+    with context.database.read() as connection:
+        champion = promotion_history.latest_promotion(connection, name)
+        if champion is None or now - champion.at < timedelta(days=1):
+            return None
+        start = max(champion.at, now - LABEL_PERIOD)
+        cells = outcomes.window_label_counts(connection, name, champion.to_version, start, now)
+    days = (now - start) / timedelta(days=1)
+    return [
+        (rule, sum(cell.n for cell in cells if cell.source in rule.sources and cell.weight > 0) / days)
+        for rule in rules
+        if rule.metric == "class_error"
+    ]

@@ -1,0 +1,50 @@
+"""Forecasts for each rule about labels what it can find at the present rate of labels and size of the golden set."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection
+
+from mlplatform.context import AppContext
+from mlplatform.monitoring.rule_inputs import load_baseline, load_counts
+from mlplatform.promotion import promotion_history
+from monitors.decisions.detection_power import DetectionPower, detection_power
+from monitors.rules.alerts_config import Rule
+from monitors.windows.window_counts import SourceWindow
+
+RATE_PERIOD: Final = timedelta(days=14)
+"""How far back labels are counted for the present rate, as far as the champion has served."""
+_MIN_PERIOD: Final = timedelta(days=1)
+
+
+def load_detection_forecasts(connection: Connection, context: AppContext) -> list[DetectionPower]:
+    """What each rule about labels can find of the champion; none before the first champion.
+
+    The simulations are kept by what they rest on, so asking again costs a count of labels for each rule.
+    """
+    champion = promotion_history.latest_promotion(connection, context.rules.model)
+    if champion is None:
+        return []
+    baseline, now = load_baseline(connection, champion), context.clock()
+    forecasts = (
+        detection_power(
+            rule, baseline, labels_per_day(connection, context, rule, champion, now), context.pipeline.classes
+        )
+        for rule in context.rules.rules
+        if rule.uses_detector and rule.reads_labels
+    )
+    return [forecast for forecast in forecasts if forecast is not None]
+
+
+def labels_per_day(
+    connection: Connection, context: AppContext, rule: Rule, champion: promotion_history.Promotion, now: datetime
+) -> float:
+    """How many labels a day the rule may estimate by, of answers of the last 14 days or since the champion serves."""
+    period = min(RATE_PERIOD, max(_MIN_PERIOD, now - champion.at))
+    windows = {str(source): SourceWindow(now - period, now) for source in rule.sources}
+    counts = load_counts(connection, context.pipeline.classes, _over(rule, period), champion, now, windows)
+    return sum(cell.n for cell in counts.labels_from(rule.sources)) / (period / timedelta(days=1))
+
+
+def _over(rule: Rule, window: timedelta) -> Rule:
+    return rule.model_copy(update={"window": window})

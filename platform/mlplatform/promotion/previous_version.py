@@ -1,0 +1,132 @@
+"""Asks the version before a promotion what it would have answered, and draws for review among answers that differ.
+
+It is asked about the answers of the last minutes, or about a part of them that the hash of their input draws, before
+anything is known of their truth. What it says is kept as a shadow prediction.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection
+
+from mlplatform.clock import Clock
+from mlplatform.predictions import prediction_counts, review_samples, shadow_predictions
+from mlplatform.predictions.review_samples import COMPARISON_PERIOD
+from mlplatform.predictions.shadow_predictions import ShadowPrediction
+from mlplatform.predictions.stored_image import decode_png
+from mlplatform.promotion.probations import Probation
+from mlplatform.promotion.version_comparisons import probation_trial_id
+from mlplatform.store import leases
+from mlplatform.store.database import Database
+from mlplatform.store.prediction import PredictionRecord
+from pipelines.errors import PipelineError
+from pipelines.pipeline import Pipeline
+from registry.catalog import Catalog
+from registry.errors import RegistryError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger(__name__)
+MAX_ASKED_PER_TICK: Final = 256
+TRAFFIC_PERIOD: Final = timedelta(days=1)
+"""The last stretch of the version before's service: its traffic says about which part of the answers it is asked."""
+Predictor = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
+
+
+def load_predictor(catalog: Catalog, pipeline: Pipeline, model_cache: Path, version: int) -> Predictor:
+    """A registered version, ready to predict on one thread."""
+    from pipelines.candidate.training_spec import load_champion
+    from pipelines.engines.torch_engine import set_threads
+    from registry.model_package import MODEL_FILE
+
+    set_threads(1)
+    return load_champion(catalog, pipeline, version, model_cache, MODEL_FILE).predictor
+
+
+@dataclass
+class PreviousVersion:
+    """The version before; `load` gives a version's predictor, for `classes` in their order."""
+
+    classes: Sequence[str]
+    compared_per_day: int
+    clock: Clock
+    database: Database
+    load: Callable[[int], Predictor]
+    _loaded_version: tuple[int, Predictor] | None = None
+
+    def forget(self) -> None:
+        """Let go of the loaded version."""
+        self._loaded_version = None
+
+    def ask(self, lease: leases.Lease, probation: Probation) -> str:
+        """Ask about the newest answers that were not asked about yet; returns what prevents it, in words."""
+        now = self.clock()
+        trial_id = probation_trial_id(probation.promotion_seq)
+        window = (max(probation.at, now - COMPARISON_PERIOD), min(now + timedelta(microseconds=1), probation.until))
+        with self.database.read() as connection:
+            asked = shadow_predictions.unasked(
+                connection,
+                (probation.model_name, probation.version, probation.before),
+                window,
+                self._asked_part(connection, probation),
+                MAX_ASKED_PER_TICK,
+            )
+        try:
+            said = self._predict(probation, trial_id, asked)
+        except (RegistryError, PipelineError, OSError) as error:
+            log.error("version %d cannot be asked what it would have answered: %s", probation.before, error)
+            return f"version {probation.before} cannot be asked: {error}"
+        if said:
+            answered = [record for record, _ in asked]
+            labels = {row.prediction_id: row.label for row in said}
+            differing = {record.id for record in answered if labels[record.id] != record.label}
+            with self.database.write() as connection:
+                leases.require_lease(connection, lease)
+                shadow_predictions.insert_shadow_predictions(connection, said)
+                review_samples.draw_disagreements(connection, answered, differing)
+        return ""
+
+    def _asked_part(self, connection: Connection, probation: Probation) -> float:
+        """The part of the answers that the version before is asked about, by its own traffic before."""
+        start, name = probation.at - TRAFFIC_PERIOD, probation.model_name
+        per_day = prediction_counts.prediction_total(connection, name, probation.before, start, probation.at)
+        return min(1.0, self.compared_per_day / max(1, per_day))
+
+    def _predict(
+        self, probation: Probation, trial_id: str, asked: Sequence[tuple[PredictionRecord, bytes]]
+    ) -> list[ShadowPrediction]:
+        """What the version before says of the inputs, given as PNG; it stays loaded while it is needed.
+
+        Where it could not be asked last time it is loaded even if there is nothing to ask: that must not pass unseen.
+        """
+        version = probation.before
+        if not asked and not probation.reason:
+            return []
+        if self._loaded_version is None or self._loaded_version[0] != version:
+            self._loaded_version = (version, self.load(version))
+        if not asked:
+            return []
+        import numpy as np
+
+        started_at = time.perf_counter()
+        probabilities = self._loaded_version[1](np.stack([decode_png(png) for _, png in asked]))
+        spent_ms = (time.perf_counter() - started_at) * 1000 / len(asked)
+        return [
+            ShadowPrediction(
+                prediction_id=record.id,
+                model_version=version,
+                trial_id=trial_id,
+                at=self.clock(),
+                label=self.classes[int(row.argmax())],
+                probabilities=[round(float(share), 6) for share in row],
+                confidence=min(1.0, float(row.max())),
+                latency_ms=spent_ms,
+            )
+            for (record, _), row in zip(asked, probabilities, strict=True)
+        ]
