@@ -102,6 +102,13 @@ MEANINGS: Final = {
     ("rules", "notify"): "names of channels",
     ("rules", "every"): "how often it is evaluated; the schedule's `every` otherwise",
     ("rules", "runbook"): "an address that notices link to",
+    (
+        "rules",
+        "mature",
+    ): "delayed labels are read when their answers are so old; without it, as old as 95 % of the labels "
+    "of right answers took to come. `0s` where labels come whatever they say",
+    ("rules", "block"): "what is one observation of the detector, because it may be wrong as one: `request`, "
+    "`client-hour`, a length of time, `entity:` and a tag, or `label`",
     ("rules", "by"): "of `group_gap`: the tag whose values are the groups",
     ("rules", "slice"): "only predictions sent with these tags",
     ("rules", "quantile"): "of `label_lag`: which wait is compared; 0.9: one in ten waits longer",

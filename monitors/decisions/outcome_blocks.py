@@ -79,22 +79,22 @@ def mean_loss(rows: Sequence[Outcome], weights: Sequence[float]) -> float:
 class BlockSizes:
     """What is remembered of the sizes of a stream's blocks, so that a larger one may weigh more.
 
-    A block weighs its size over the largest allowed: the largest so far, but no more than twice the size of the block
-    in which a label lies on average, so that one giant does not make all others weigh nothing. A larger one weighs 1.
+    A block weighs its size over the largest allowed, which is the size of the block in which a label lies on average:
+    so one giant does not make all others weigh nothing, and late labels weigh as little as they are few. Larger blocks
+    weigh 1.
     """
 
     total: float = 0.0
     total_of_squares: float = 0.0
-    largest: float = 1.0
 
     def add(self, size: float) -> "BlockSizes":
         """The sizes with one more block."""
-        return BlockSizes(self.total + size, self.total_of_squares + size * size, max(self.largest, size))
+        return BlockSizes(self.total + size, self.total_of_squares + size * size)
 
     def share(self, size: float) -> float:
         """What a block of this size weighs, from 0 to 1; the sizes must hold it already."""
         usual = self.total_of_squares / self.total if self.total else 1.0
-        return min(1.0, size / max(1.0, min(self.largest, 2 * usual)))
+        return min(1.0, size / max(1.0, usual))
 
 
 NO_SIZES: Final = BlockSizes()

@@ -146,6 +146,9 @@ def send_test(channel: str, as_json: JsonOption = False) -> None:
 def backtest_rules(
     rules: Annotated[Path | None, typer.Option("--rules", help="Rules to try; PLATFORM_ALERTS_FILE otherwise.")] = None,
     since: Annotated[str, typer.Option("--since", help="How far back: 12h, 30d, 13w.")] = "30d",
+    label_by_label: Annotated[
+        bool, typer.Option("--label-by-label", help="Count also what each label as one observation would have raised.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """When rules would have fired over stored history, beside what fired in fact; changes nothing."""
@@ -154,7 +157,8 @@ def backtest_rules(
     from mlplatform.settings import load_settings
 
     context = create_context(load_settings(alerts_file=rules))
-    print_backtest(run_backtest(context, context.rules, parse_duration_option(since, "--since")), as_json)
+    period = parse_duration_option(since, "--since")
+    print_backtest(run_backtest(context, context.rules, period, label_by_label=label_by_label), as_json)
 
 
 @alerts_app.command("schema")
@@ -198,6 +202,8 @@ def format_rule(rule: "RuleSummary") -> str:
     if rule.not_replayed is not None:
         return f"{rule.rule}: not replayed; {rule.not_replayed}"
     cost = "" if rule.labels is None else f", {count_text(rule.labels, 'label')} read"
+    if rule.alarms_label_by_label is not None:
+        cost += f"; label by label {count_text(rule.alarms_label_by_label, 'alarm')}"
     return (
         f"{rule.rule}: {count_text(rule.alarms, 'alarm')} ({rule.per_90_days:.1f} per 90 days), in fact "
         f"{rule.alarms_in_fact}; {count_text(rule.evaluated_slots, 'slot')} evaluated{cost}"

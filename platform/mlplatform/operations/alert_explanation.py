@@ -15,6 +15,7 @@ from monitors.errors import RulesError
 from monitors.notices.notice import keys_text
 from monitors.rules import quantities
 from monitors.rules.alerts_config import Rule
+from monitors.statistics.label_maturity import COVERAGE
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,10 @@ def guarantee_text(rule: Rule) -> str:
         assert rule.false_alarms is not None
         return (
             f"While the model is healthy, false alarms come at most {rule.false_alarms.text} on average, over "
-            "everything the rule watches, at any rate of labels and however often it is asked."
+            "everything the rule watches, at any rate of labels and however often it is asked. It takes the labels of "
+            f"one {rule.block.noun} for one observation and each source of labels for a sample of its own. Healthy "
+            "means that no observation is expected to be worse than allowed, whatever came before, and that an answer "
+            "gets its label, and gets it in time, whether it was right or wrong."
         )
     if rule.false_alarms is not None:
         return (
@@ -144,11 +148,21 @@ def _rule_lines(rule: Rule, alert: Alert) -> Iterable[str]:
         yield f"false alarms: at most {rule.false_alarms.text}"
     if rule.reads_labels:
         yield f"labels from: {', '.join(rule.sources)}"
+    if rule.uses_detector and rule.metric_spec.reads_labels:
+        yield f"one observation: the labels of one {rule.block.noun} from one source"
+        if "delayed" in rule.sources:
+            yield f"delayed labels are read when their answers are {_maturity_text(rule)}"
     better = "less" if rule.above is not None else "more"
     clear = quantities.metric_value_text(metric, rule.clear_level)
     yield f"fires after {quantities.duration_text(rule.for_)}, ends at {clear} or {better}"
     repeat = quantities.duration_text(rule.repeat)
     yield f"action: {rule.action}; tells: {', '.join(rule.notify) or 'nobody'}, every {repeat}"
+
+
+def _maturity_text(rule: Rule) -> str:
+    if rule.mature is None:
+        return f"as old as {COVERAGE:.0%} of the labels of right answers took to come".replace("%", " %")
+    return f"{quantities.duration_text(rule.mature)} old"
 
 
 def _current_lines(details: AlertDetails, rule: Rule | None) -> Iterable[str]:

@@ -6,11 +6,9 @@ from datetime import timedelta
 from typing import Final
 
 from mlplatform.context import AppContext, load_environment
-from mlplatform.errors import StoreUnavailableError
 from mlplatform.feedback import outcomes
+from mlplatform.operations.check_requirements import needs_current_store
 from mlplatform.promotion import promotion_history
-from mlplatform.store.database import Database
-from monitors.errors import RulesError
 from monitors.rules.alerts_config import Rule, load_rules
 
 LABEL_PERIOD: Final = timedelta(days=28)
@@ -20,20 +18,13 @@ MIN_LABELS_PER_CLASS: Final = 30
 """With so many labels of a class in 90 days a rule finds it within weeks if half of its answers are wrong."""
 
 
+@needs_current_store
 def check_class_labels(context: AppContext) -> Iterator[tuple[str, str]]:
     """For each rule on the errors of classes, whether it is useful at the present rate of labels."""
-    try:
-        rules = load_rules(context.settings.alerts_file, load_environment()).rules
-        current, newest = Database(context.settings.store_url).revision()
-        rates = _label_rates(context, rules) if current == newest else None
-    except StoreUnavailableError:
-        yield "note", "not looked at: the database is away"
-        return
-    except RulesError:
-        yield "note", "not looked at: the rules cannot be read"
-        return
+    rules = load_rules(context.settings.alerts_file, load_environment()).rules
+    rates = _label_rates(context, rules)
     if rates is None:
-        yield "note", "not looked at: no champion has served for a day, or the database's tables are not current"
+        yield "note", "not looked at: no champion has served for a day"
         return
     for rule, per_day in rates:
         yield class_label_finding(rule.name, per_day, len(context.pipeline.classes))

@@ -1,15 +1,20 @@
-"""The doctor's checks of what the rules promise: their false alarms in all, and what each of them can find."""
+"""The doctor's checks of the rules: their false alarms together, what they can find, and which labels they wait for."""
 
 from collections.abc import Iterator
 
+from mlplatform.alerting import detector_state
 from mlplatform.context import AppContext, load_environment
-from mlplatform.errors import StoreUnavailableError
+from mlplatform.operations.check_requirements import needs_current_store
 from mlplatform.operations.detection_forecasts import load_detection_forecasts
-from mlplatform.store.database import Database
+from mlplatform.promotion import promotion_history
 from monitors.decisions.detection_power import power_sentence
+from monitors.decisions.finding import MAX_LATE_SHARE
+from monitors.decisions.label_reading import ReadPosition
 from monitors.errors import RulesError
-from monitors.rules.alerts_config import load_rules
+from monitors.rules.alerts_config import Rule, load_rules
+from monitors.rules.quantities import approximate_duration_text, percent_text
 from monitors.rules.shared_budgets import budget_total, budget_total_sentences
+from monitors.statistics.label_maturity import derived_maturity, uncovered_share
 
 
 def check_budgets(context: AppContext) -> Iterator[tuple[str, str]]:
@@ -24,22 +29,58 @@ def check_budgets(context: AppContext) -> Iterator[tuple[str, str]]:
         yield "ok" if sentence.startswith("while") else "note", sentence
 
 
+@needs_current_store
 def check_detection(context: AppContext) -> Iterator[tuple[str, str]]:
     """What each rule about labels finds, what it never finds, and what would help."""
-    try:
-        current, newest = Database(context.settings.store_url).revision()
-        if current != newest:
-            yield "note", "not looked at: the database's tables are not those of this version"
-            return
-        with context.database.read() as connection:
-            forecasts = load_detection_forecasts(connection, context)
-    except StoreUnavailableError:
-        yield "note", "not looked at: the database is away"
-        return
-    except RulesError:
-        yield "note", "not looked at: the rules cannot be read"
-        return
+    with context.database.read() as connection:
+        forecasts = load_detection_forecasts(connection, context)
     for forecast in forecasts:
         yield "note" if forecast.later is None else "ok", power_sentence(forecast)
     if not forecasts:
         yield "note", "nothing to say: no champion, or no rule about labels with a budget of false alarms"
+
+
+@needs_current_store
+def check_label_reading(context: AppContext) -> Iterator[tuple[str, str]]:
+    """From what age on answers count for each rule that reads delayed labels, and whether labels come later still."""
+    rules = load_rules(context.settings.alerts_file, load_environment())
+    with context.database.read() as connection:
+        champion = promotion_history.latest_promotion(connection, rules.model)
+        if champion is None:
+            yield "note", "not looked at: no version has served yet"
+            return
+        states = [
+            (rule, detector_state.load_state(connection, champion.model_name, champion.to_version, rule.name))
+            for rule in rules.rules
+            if rule.uses_detector and rule.metric_spec.reads_labels and "delayed" in rule.sources
+        ]
+    positions = [
+        (rule, ReadPosition.from_json(state.cursor, state.reading))
+        for rule, state in states
+        if state is not None and state.reading
+    ]
+    if not positions:
+        yield "ok", "no rule has read delayed labels yet"
+    for rule, position in positions:
+        yield _reading_state(rule, position)
+
+
+def _reading_state(rule: Rule, position: ReadPosition) -> tuple[str, str]:
+    """What a rule knows of how late delayed labels come."""
+    lags = position.lags.get("delayed")
+    if lags is None or lags.first_at is None or position.read_at is None:
+        return "ok", f"{rule.name}: no delayed label has come yet"
+    maturity = rule.mature if rule.mature is not None else derived_maturity(lags, position.read_at)
+    if maturity is None:
+        return "note", (
+            f"{rule.name}: delayed labels are not read, because it is not known yet how late those of right answers "
+            "come; write `mature` if you know, 0s where labels come whatever they say"
+        )
+    age = approximate_duration_text(maturity.total_seconds())
+    late = uncovered_share(lags, maturity)
+    if late is not None and late > MAX_LATE_SHARE:
+        return "note", (
+            f"{rule.name}: delayed labels are read when their answers are {age} old, but {percent_text(late)} of those "
+            "of right answers come later, so errors may be known first; write a longer `mature`"
+        )
+    return "ok", f"{rule.name}: delayed labels are read when their answers are {age} old"

@@ -12,12 +12,13 @@ from mlplatform.alerting import outbox
 from mlplatform.audit import checkpoints
 from mlplatform.audit.checkpoint_verification import find_contradictions
 from mlplatform.context import AppContext, create_context, load_environment
-from mlplatform.errors import PlatformError, StoreUnavailableError
+from mlplatform.errors import PlatformError
 from mlplatform.host.file_permissions import accessible_to_others
 from mlplatform.monitoring.sampling_plan import recent_reviews
 from mlplatform.network.proxies import proxy_variable
+from mlplatform.operations.check_requirements import needs_current_store, schema_is_current
 from mlplatform.operations.class_label_diagnostics import check_class_labels
-from mlplatform.operations.detection_diagnostics import check_budgets, check_detection
+from mlplatform.operations.detection_diagnostics import check_budgets, check_detection, check_label_reading
 from mlplatform.operations.label_status import label_status, last_evaluated_retraining, status_sentences
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import clock_faults
@@ -157,7 +158,7 @@ def _mlflow(context: AppContext) -> Iterator[tuple[str, str]]:
 
 def _model(context: AppContext) -> Iterator[tuple[str, str]]:
     family = context.pipeline
-    if not _schema_is_current(context):
+    if not schema_is_current(context):
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with context.database.read() as connection:
@@ -209,7 +210,7 @@ def _user_metrics(rules: Sequence[Rule], classes: tuple[str, ...]) -> Iterator[t
 
 def _processes(context: AppContext) -> Iterator[tuple[str, str]]:
     now = context.clock()
-    if not _schema_is_current(context):
+    if not schema_is_current(context):
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with context.database.read() as connection:
@@ -243,15 +244,8 @@ def _processes(context: AppContext) -> Iterator[tuple[str, str]]:
         yield "problem", f"{len(late)} notice(s) wait for receivers: {late[0].channel}: {late[0].last_error}"
 
 
+@needs_current_store
 def _labels(context: AppContext) -> Iterator[tuple[str, str]]:
-    try:
-        current = _schema_is_current(context)
-    except StoreUnavailableError:
-        yield "note", "not looked at: the database is away"
-        return
-    if not current:
-        yield "note", "not looked at: the database's tables are not those of this version"
-        return
     name = context.pipeline.name
     with context.database.read() as connection:
         labels = label_status(connection, name, context.clock())
@@ -276,21 +270,16 @@ def _api_access(context: AppContext) -> Iterator[tuple[str, str]]:
         mark = "ok" if settings.host in LOOPBACK_HOSTS else "problem"
         yield mark, f"the API on {settings.host} asks nobody for a key (PLATFORM_AUTH={settings.auth})"
         return
-    if not _schema_is_current(context):
+    if not schema_is_current(context):
         yield "note", "keys not looked at: the database's tables are not those of this version"
         return
     working = sum(key.state == "works" for key in describe_keys(context))
     yield "ok" if working else "note", f"the API asks for keys; {working} work (`platform keys create` makes one)"
 
 
+@needs_current_store
 def _audit(context: AppContext) -> Iterator[tuple[str, str]]:
-    try:
-        if _schema_is_current(context):
-            yield from checkpoint_findings(context)
-        else:
-            yield "note", "not looked at: the database's tables are not those of this version"
-    except StoreUnavailableError:
-        yield "note", "not looked at: the database is away"
+    yield from checkpoint_findings(context)
 
 
 def checkpoint_findings(context: AppContext) -> Iterator[tuple[str, str]]:
@@ -310,12 +299,6 @@ def checkpoint_findings(context: AppContext) -> Iterator[tuple[str, str]]:
         yield "ok", f"{count} anchored links are in their chains; `platform audit verify` also looks at rows"
 
 
-def _schema_is_current(context: AppContext) -> bool:
-    """Whether `context.database`, which creates and upgrades tables, would change none."""
-    current, newest = Database(context.settings.store_url).revision()
-    return current == newest
-
-
 MAX_FAULTS = 10
 RECENT_PERIOD = timedelta(days=1)  # notices that were given up before are history
 LATE_AFTER = timedelta(minutes=10)  # notices that nobody took for so long are a receiver's fault
@@ -329,6 +312,7 @@ CHECKS: dict[str, Callable[[AppContext], Iterator[tuple[str, str]]]] = {
     "rules": _rules,
     "budgets": check_budgets,
     "classes": check_class_labels,
+    "label lags": check_label_reading,
     "model": _model,
     "processes": _processes,
     "labels": _labels,

@@ -20,6 +20,7 @@ from mlplatform.store.timeouts import long_statements
 from monitors.alerts import Alert, AlertStep, apply_finding, supersede
 from monitors.decisions.finding import NO_DATA
 from monitors.rules.alerts_config import AlertsConfig, Rule
+from monitors.rules.block_unit import LABEL_UNIT
 
 NINETY_DAYS: Final = timedelta(days=90)
 
@@ -41,7 +42,10 @@ class BacktestAlert:
 
 @dataclass(frozen=True)
 class RuleSummary:
-    """What one rule would have cost, beside what it did in fact; `not_replayed` says why there is no answer."""
+    """What one rule would have cost, beside what it did in fact; `not_replayed` says why there is no answer.
+
+    `alarms_label_by_label`: what it would have raised with each label as one observation, where that was asked.
+    """
 
     rule: str
     metric: str
@@ -51,6 +55,7 @@ class RuleSummary:
     evaluated_slots: int
     labels: int | None
     alarms_in_fact: int
+    alarms_label_by_label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,10 @@ class BacktestResult:
 
 
 @long_statements()
-def run_backtest(context: AppContext, config: AlertsConfig, period: timedelta) -> BacktestResult:
-    """Replay the rules over the last so long.
+def run_backtest(
+    context: AppContext, config: AlertsConfig, period: timedelta, *, label_by_label: bool = False
+) -> BacktestResult:
+    """Replay the rules over the last so long; with `label_by_label` those that decide by blocks once more without.
 
     Raises SettingsError for rules about another model or a length of nothing, NotFoundError before the first champion.
     """
@@ -84,10 +91,13 @@ def run_backtest(context: AppContext, config: AlertsConfig, period: timedelta) -
         data = load_backtest_data(connection, config, context.pipeline.classes, now - period, now)
     if data is None:
         raise NotFoundError(f"no version of {config.model} has served yet; `platform train` makes the first")
-    replay = BacktestRun(data)
+    replay, without_blocks = BacktestRun(data), BacktestRun(data) if label_by_label else None
     for slot in data.slots:
         replay.evaluate_slot(slot)
-    return _build_result(data, config, replay)
+        if without_blocks is not None and data.reads_labels(slot.rule):
+            rule = slot.rule.model_copy(update={"block": LABEL_UNIT})
+            without_blocks.evaluate_slot(replace(slot, rule=rule))
+    return _build_result(data, config, replay, without_blocks)
 
 
 @dataclass
@@ -179,18 +189,33 @@ class BacktestRun:
             self.alerts[alert_id] = ended
 
 
-def _build_result(data: BacktestData, config: AlertsConfig, replay: BacktestRun) -> BacktestResult:
+def _build_result(
+    data: BacktestData, config: AlertsConfig, replay: BacktestRun, without_blocks: BacktestRun | None
+) -> BacktestResult:
     alarms = tuple(alert for alert in replay.alerts.values() if alert.fired_at >= data.since)
     in_fact = tuple(BacktestAlert(**vars(alert)) for alert in data.fired_alerts)
     return BacktestResult(
         model=data.model,
         since=data.since,
         until=data.until,
-        rules=tuple(_summary(data, rule, replay, alarms, in_fact) for rule in config.rules),
+        rules=tuple(
+            replace(
+                _summary(data, rule, replay, alarms, in_fact),
+                alarms_label_by_label=_alarms_without_blocks(data, rule, without_blocks),
+            )
+            for rule in config.rules
+        ),
         alarms=alarms,
         in_fact=in_fact,
         notes=tuple(_notes(data)),
     )
+
+
+def _alarms_without_blocks(data: BacktestData, rule: Rule, replay: BacktestRun | None) -> int | None:
+    """How often a rule would have fired label by label; None where that was not asked or is not replayed."""
+    if replay is None or not data.reads_labels(rule) or rule.name in data.not_replayed:
+        return None
+    return sum(alert.rule == rule.name and alert.fired_at >= data.since for alert in replay.alerts.values())
 
 
 def _summary(
