@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code, so that they cannot differ from what runs, and copies alerts.yaml for `init`.
+"""Writes the reference pages from the code, so that they cannot differ from what runs; copies alerts.yaml for `init`.
 
 `python docs/generate.py` writes them; with `--check` it names those that are not current and ends with 1.
 The same code gives the same bytes: nothing here depends on the machine, the time or the environment.
