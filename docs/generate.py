@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code, so that they cannot differ from what runs.
+"""Writes the reference pages from the code, so that they cannot differ from what runs; copies alerts.yaml for `init`.
 
 `python docs/generate.py` writes them; with `--check` it names those that are not current and ends with 1.
 The same code gives the same bytes: nothing here depends on the machine, the time or the environment.
@@ -41,13 +41,14 @@ def main(arguments: list[str]) -> int:
 
 def reference_pages() -> dict[str, str]:
     """Every generated file by its path in the repository."""
-    served = describe_server()
+    served, rules = describe_server(), (ROOT / "alerts.yaml").read_text(encoding="utf-8")
     return {
         "docs/reference/commands.md": commands_page(),
         "docs/reference/settings.md": settings_page(),
         "docs/reference/http.md": http_page(served),
         "docs/reference/metrics.md": metrics_page(served.registry),
-        "docs/reference/alerts-file.md": alerts_page(),
+        "docs/reference/alerts-file.md": alerts_page(rules),
+        "platform/mlplatform/templates/alerts.yaml": rules,  # what `platform init` writes
         "docs/reference/exit-codes.md": exit_codes_page(),
         "docs/alerts.schema.json": json.dumps(json_schema(), indent=2) + "\n",
     }

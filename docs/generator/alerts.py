@@ -11,14 +11,13 @@ from pydantic import TypeAdapter
 
 from generator.markdown import anchor, page, table
 from generator.schemas import Schema, type_text
-from mlplatform.operations.scaffold import rules_template
 from monitors.rules.alerts_config import json_schema
 from monitors.rules.metric_catalog import METRICS
 
 
-def alerts_page() -> str:
+def alerts_page(template: str) -> str:
     """Every key of alerts.yaml: allowed values and defaults from the schema, meanings from the shipped file."""
-    schema, template = json_schema(), rules_template()
+    schema = json_schema()
     meanings = _comments(template)
     sections = [("The file", "", {"properties": schema["properties"], "required": schema.get("required", ())})]
     for name, definition in schema["$defs"].items():
