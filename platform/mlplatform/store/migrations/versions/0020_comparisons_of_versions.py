@@ -1,4 +1,4 @@
-"""Probations and rollouts hold the counts of answers that both versions gave, no longer the wealth of a test by label.
+"""Probations and rollouts hold the counts of answers that both versions gave, no longer the purses of a test by label.
 
 What is over keeps its counts. What still runs begins to count anew: the version before was asked about labelled answers
 only, which cannot be compared with what comes.
