@@ -105,8 +105,8 @@ def test_what_a_rule_can_find_is_said_from_the_rate_of_labels(deployment: AppCon
     [(mark, sentence)] = look(deployment, "detection")
     assert mark == "note"
     assert sentence.startswith("rule accuracy-drop: with 1,000 golden rows and no labels nothing is found")
-    answer(clinic, right=60)
-    [(mark, sentence)] = look(clinic, "detection")
+    answer(deployment, right=60)
+    [(mark, sentence)] = look(deployment, "detection")
     assert mark == "ok"
     assert sentence.startswith("rule accuracy-drop: with 1,000 golden rows and 60 labels a day a drop of ")
 
