@@ -510,8 +510,8 @@ def test_detectors_of_a_version_on_probation_begin_with_more_of_their_budget(con
     for version in (1, 2):
         if version == 2:
             promote(context, 2)
-        label(context, 42, "3", version=version)
-        label(context, 5, "5", version=version)
+        label(context, 20, "3", version=version)
+        label(context, 4, "5", version=version)
         evaluation = evaluate(context, rule(context, "accuracy-drop"), context.clock())
         assert evaluation is not None
         assert evaluation.state == {1: "suspect", 2: "breach"}[version]
