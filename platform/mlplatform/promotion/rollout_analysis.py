@@ -31,6 +31,8 @@ SIGNIFICANCE_LEVEL: Final = 0.01
 MAX_LATENCY_RATIO: Final = 2.0
 """So many times the champion's 95th percentile of latency is allowed."""
 MIN_PREDICTIONS: Final = 200
+LOOK_INTERVAL: Final = timedelta(minutes=1)
+"""So often labels are compared anew: a rollout may have very many answers."""
 WRITE_DELAY: Final = timedelta(minutes=1)
 """So late a server may write what a version in the shadow said."""
 MAX_EVALUATIONS: Final = 10_000
@@ -84,10 +86,9 @@ class RolloutAnalysis:
         return rollout
 
     def _compare_labels(self, connection: Connection, rollout: Rollout, now: datetime) -> tuple[VersionComparison, int]:
-        """How the labels stand, and the newest label's number; nothing is computed again without need."""
+        """How the labels stand, and the newest label's number."""
         cursor = outcomes.last_sequence(connection, self.rules.model)
-        compared, _ = shadow_predictions.count_compared(connection, rollout.id, now)
-        look = (rollout.id, cursor, compared, (now - rollout.at) // COMPARISON_PERIOD)
+        look = (rollout.id, (now - rollout.at) // LOOK_INTERVAL)
         if look == self._last_look:
             return VersionComparison.from_json(rollout.duel), cursor
         terms = ComparisonTerms(

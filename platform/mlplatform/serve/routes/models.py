@@ -102,7 +102,7 @@ class PromotionOut(ApiModel):
 
 
 class RolloutDetail(ApiModel):
-    """The newest rollout with the state of its paired test, `duel`, and in words, `text`."""
+    """The newest rollout with how its comparison by labels stands, `duel`, and in words, `text`."""
 
     id: str
     model_name: str
