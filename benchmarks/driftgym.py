@@ -1,6 +1,6 @@
 """Promise: alarms within their budget, no later than others at equal false alarms, and renewal that does no harm.
 
-Streams of real handwriting with a known moment of change, played through the real store, monitors, governor, training
+Streams of real handwriting with a known moment of change, played through the real store, monitors, supervisor, training
 and gate under a clock of their own; seeded. Beside ours, on the same labels: the naive threshold on windows of 200 and
 1 000 labels, and river's ADWIN, DDM and Page-Hinkley. For delays each of them is set to the most eager value that
 raises no more false alarms than ours in any of three kinds of healthy stream with as many labels a day: as bad as the

@@ -41,7 +41,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.storm import Locked, Outcome, Stoppable, Storm, compared, settled
-from tests.support.tcp_proxy import Door
+from tests.support.tcp_proxy import TcpProxy
 
 QUICK_SERVER = {"PLATFORM_POLL_SECONDS": "0.5", "PLATFORM_BASELINE_CALLS": "40", "PLATFORM_LOG_LEVEL": "warning"}
 PUTS = 2_000
@@ -50,8 +50,8 @@ PUTS = 2_000
 class Shut:
     """PostgreSQL behind a door."""
 
-    def __init__(self, door: Door) -> None:
-        self.stop, self.resume = door.shut, door.reopen
+    def __init__(self, proxy: TcpProxy) -> None:
+        self.stop, self.resume = proxy.shut, proxy.reopen
 
 
 def main() -> None:
@@ -112,16 +112,16 @@ def _store(home: Path, server: str) -> Iterator[tuple[Database, Stoppable, str]]
     with outside.write() as connection:
         connection.execute(text(f"CREATE SCHEMA {schema}"))
     target = make_url(server).update_query_dict({"options": f"-csearch_path={schema}"})
-    door = Door(target.host or "127.0.0.1", target.port or 5432)
+    proxy = TcpProxy(target.host or "127.0.0.1", target.port or 5432)
     try:
         own = target.render_as_string(hide_password=False)
         context = create_context(Settings(_env_file=None, home=home, database_url=own))
         promote_version(context, 1, "moved to PostgreSQL", "benchmark", force=True)
-        through = target.set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
-        yield context.database, Shut(door), through
+        through = target.set(host="127.0.0.1", port=proxy.local_port).render_as_string(hide_password=False)
+        yield context.database, Shut(proxy), through
         context.database.close()
     finally:
-        door.close()
+        proxy.close()
         with outside.write() as connection:
             connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
         outside.close()
@@ -193,15 +193,15 @@ def _puts(folder: Path, *, fsync: bool) -> dict[str, float]:
     """What keeping one row costs its answer, in microseconds."""
     image = load_optdigits().images[0]
     row = PredictionRecord(uuid7(), utc_now(), "digits", 1, "", "3", [0.1] * 10, 0.5, 2.0, uuid7(), "client")
-    shelf = SpoolDirectory(folder / f"puts-{fsync}", "bench:1:x", 2**30, fsync=fsync)
+    spool_directory = SpoolDirectory(folder / f"puts-{fsync}", "bench:1:x", 2**30, fsync=fsync)
     spent = []
     for _ in range(PUTS if not fsync else PUTS // 10):
         begun = time.perf_counter()
-        shelf.append([encode_prediction(PredictionWithInput(row, image))])
+        spool_directory.append([encode_prediction(PredictionWithInput(row, image))])
         if fsync:
-            shelf.sync(shelf.appended_bytes)
+            spool_directory.sync(spool_directory.appended_bytes)
         spent.append((time.perf_counter() - begun) * 1e6)
-    shelf.close()
+    spool_directory.close()
     steps = statistics.quantiles(spent, n=100)
     return {"median": round(steps[49], 1), "p99": round(steps[98], 1)}
 

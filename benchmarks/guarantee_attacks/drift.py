@@ -145,10 +145,11 @@ def _season_attacks(runs: int, every: int) -> Iterator[Attack]:
             name = f"weekend-mix-{share:g}-from-{day}"
             yield rate_attack(name, "5", 1.0, counts, before=before[place])
     nights = [play(rule, nightly, busy_days, MONDAY, DAYS, seed).standing for seed in range(min(runs, 3))]
-    yield rate_attack("night-mix-0.3-time-in-alert", "5", 0.01, nights, "share of looks", before=1.0)
+    standing = sum(nights) / len(nights)
+    yield Attack("night-mix-0.3-time-in-alert", "5", 0.01, standing, 0.001, "share of looks", before=1.0)
     # A distance that goes beyond what is allowed is one true alert; more of them would be flapping.
-    drifts = [play(rule, slow, steady, MONDAY, DAYS, seed).opened for seed in range(runs)]
-    yield rate_attack("slow-change-to-0.25", "5", 1.0, drifts, before=13.7)
+    drifts = [play(rule, slow, steady, MONDAY, DAYS, seed).opened - 1 for seed in range(runs)]
+    yield rate_attack("slow-change-to-0.25-further-alerts", "5", 1.0, drifts, before=12.7)
 
     def change(at: datetime) -> NDArray[np.float64]:
         return moved(base, 0.3) if at >= MONDAY + timedelta(days=20) else base

@@ -12,7 +12,7 @@ from registry.gate.benefit_checks import check_benefit
 from registry.gate.class_check import check_classes
 from registry.gate.evidence import GateEvidence, PairedConfidence
 from registry.gate.harm_checks import check_calibration
-from registry.gate.paired_comparison import PairedPredictions, mcnemar_exact
+from registry.gate.paired_comparison import PairedPredictions, difference_bounds, mcnemar_exact
 from registry.gate.verdict import gate_verdict
 from tests.support.gate_simulations import (
     NetworkPair,
@@ -92,14 +92,14 @@ def attack_gate_classes(runs: int) -> Iterator[Attack]:
 def attack_gate_golden_loss(runs: int) -> Iterator[Attack]:
     """A loss on the golden rows, paid for by a gain now."""
     for points, rows, promised in ((2.0, 1000, ALPHA), (2.0, 10_000, ALPHA), (1.5, 3000, 0.2), (1.5, 10_000, 0.2)):
-        generator, hits = np.random.default_rng(35), 0
+        generator, hits, before = np.random.default_rng(35), 0, 0
         for _ in range(runs // 3):
             golden = discordant_rows(generator, rows, 0.02 + points / 100, 0.02)
-            hits += (
-                gate_verdict(_evidence(golden, discordant_rows(generator, 300, 0.05, 0.10, "feedback"))).outcome
-                == "promote"
-            )
-        yield share_attack(f"gate-golden-loss-{points:g}-points-{rows}-rows", "3.4", promised, hits, runs // 3)
+            recent = discordant_rows(generator, 300, 0.05, 0.10, "feedback")
+            hits += gate_verdict(_evidence(golden, recent)).outcome == "promote"
+            before += difference_bounds(golden, ALPHA)[0] > -0.02
+        name = f"gate-golden-loss-{points:g}-points-{rows}-rows"
+        yield share_attack(name, "3.4", promised, hits, runs // 3, before / (runs // 3))
 
 
 def attack_gate_attempts(runs: int) -> Iterator[Attack]:

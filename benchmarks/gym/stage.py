@@ -1,4 +1,4 @@
-"""The gym's stage: the real store, loop, governor and training under a clock of its own; it judges nothing."""
+"""The gym's stage: the real store, loop, supervisor and training under a clock of its own; it judges nothing."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence

@@ -181,7 +181,7 @@ def no_predictions_sentence(tally: WindowCounts) -> str:
 def no_labels_sentence(rule: Rule, tally: WindowCounts) -> str:
     """The sentence for a window without labels that may estimate."""
     if not tally.predictions:
-        return no_predictions_sentence(tally)
+        return f"{no_predictions_sentence(tally)}{waiting_text(tally)}"
     answers = count_text(tally.predictions, "answer")
     ages = {source: window.maturity for source, window in tally.source_windows.items()}
     sources = " or ".join(f"{source}{_age_text(ages.get(source))}" for source in rule.sources)

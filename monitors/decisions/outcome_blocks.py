@@ -6,7 +6,7 @@ of the same block that come within the same stretch. When a label is read depend
 never on how often somebody looked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -64,7 +64,9 @@ def group_into_blocks(
     blocks: dict[tuple[Any, ...], list[Outcome]] = {}
     for row in rows:
         read_at = reading_time(row, unit, maturity, now)
-        blocks.setdefault((read_at, *_block_key(row, unit)), []).append(row)
+        blocks.setdefault((read_at, *block_key(unit, row.at, row.prediction_id, row.request_id, row.tags)), []).append(
+            row
+        )
     grouped = [OutcomeBlock(key[0], tuple(members)) for key, members in blocks.items()]
     return sorted(grouped, key=lambda block: (block.read_at, min(row.seq for row in block.rows)))
 
@@ -100,20 +102,23 @@ class BlockSizes:
 NO_SIZES: Final = BlockSizes()
 
 
-def _block_key(row: Outcome, unit: BlockUnit) -> tuple[Any, ...]:
+def block_key(
+    unit: BlockUnit, at: datetime, prediction_id: str, request_id: str, tags: Mapping[str, str]
+) -> tuple[Any, ...]:
+    """What answers of one block have in common."""
     match unit.kind:
         case "request":
-            return (row.request_id or row.prediction_id,)
+            return (request_id or prediction_id,)
         case "client-hour":
-            return (last_closed_moment(unit, row.at), row.tags.get("client", ""))
+            return (last_closed_moment(unit, at), tags.get("client", ""))
         case "period":
-            return (last_closed_moment(unit, row.at),)
+            return (last_closed_moment(unit, at),)
         case "entity":
-            entity = row.tags.get(unit.tag)
-            key = ("entity", entity) if entity else ("request", row.request_id or row.prediction_id)
-            return (last_closed_moment(unit, row.at), *key)
+            entity = tags.get(unit.tag)
+            key = ("entity", entity) if entity else ("request", request_id or prediction_id)
+            return (last_closed_moment(unit, at), *key)
         case "label":
-            return (row.prediction_id,)
+            return (prediction_id,)
 
 
 def _whole_periods(length: timedelta, period: timedelta) -> timedelta:

@@ -10,11 +10,13 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from monitors.errors import ConfigProblem, RulesError
 from monitors.rules import quantities
+from monitors.rules.block_unit import default_block_unit
 from monitors.rules.channel_config import CHANNEL_TYPES, Channel, StrictModel, WholeNumber
 from monitors.rules.evidently_catalog import config_problems
 from monitors.rules.probation_policy import Probation
 from monitors.rules.quiet_hours import MuteHours
 from monitors.rules.rule import (
+    BlockUnitField,
     Duration,
     Escalation,
     FalseAlarmBudgetField,
@@ -60,6 +62,7 @@ class Retraining(StrictModel):
     dry_run: bool = False
     shadow_inconclusive: bool = False
     group_by: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    block: BlockUnitField = Field(default_factory=default_block_unit)
     quotas: Quotas = Quotas()
 
 

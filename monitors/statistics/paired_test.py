@@ -24,9 +24,9 @@ from typing import Final
 from monitors.errors import WindowError
 
 EARLY_STAKES: Final[tuple[float, ...]] = tuple(0.9 / 2**place for place in range(16))
-"""Stakes per answer; one that a block could ruin is left out, its money with it."""
+"""Stakes per answer; one that a block could ruin is left out, its wealth with it."""
 MAX_STAKE: Final = 0.9
-"""The most of a purse that one block may cost."""
+"""The most of the wealth that one block may cost."""
 _MAX_LOG: Final = 700.0
 
 
@@ -67,7 +67,7 @@ def whole_week_evidence(blocks: Sequence[PairedBlock], level: float) -> float:
 
 
 def _growth(blocks: Sequence[PairedBlock], stake: float) -> float:
-    """The logarithm of what the blocks make of a purse of 1."""
+    """The logarithm of what the blocks make of a wealth of 1."""
     import numpy as np
 
     return float(np.log1p(stake * np.array([block.excess for block in blocks])).sum())

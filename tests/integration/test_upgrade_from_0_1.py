@@ -31,7 +31,7 @@ from mlplatform.audit.verification import verify_with_checkpoint_file
 from mlplatform.auth import api_key
 from mlplatform.auth.api_keys import list_keys
 from mlplatform.context import AppContext
-from mlplatform.feedback import outcomes
+from mlplatform.feedback import outcome_counts
 from mlplatform.feedback.label_ingestion import match_pending_labels, record_labels
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.ids import uuid7
@@ -90,7 +90,7 @@ class Restored:
             start, end = self.clock() - timedelta(days=10), self.clock() + timedelta(days=1)
             return sum(
                 cell.n
-                for cell in outcomes.window_label_counts(
+                for cell in outcome_counts.window_label_counts(
                     connection, MODEL, self.before["status"]["champion"], start, end
                 )
             )
@@ -146,7 +146,7 @@ def settings(tmp_path: Path, url: str) -> Settings:
 
 
 @pytest.fixture
-def left(settings: Settings) -> Iterator[Restored]:
+def restored(settings: Settings) -> Iterator[Restored]:
     """The platform, begun by this version a minute after the other ended; its database is upgraded on the way."""
     before = json.loads((FIXTURES / "expected-0.1.0.json").read_text(encoding="utf-8"))
     clock = Clock(datetime.fromisoformat(before["now"]) + timedelta(minutes=1))
@@ -168,8 +168,8 @@ def test_the_fixture_is_of_the_version_before_and_is_upgraded_to_the_tables_of_t
     database.close()
 
 
-def test_status_shows_the_same_numbers(left: Restored) -> None:
-    now = to_jsonable(platform_status(left.parts))
+def test_status_shows_the_same_numbers(restored: Restored) -> None:
+    now = to_jsonable(platform_status(restored.parts))
     assert {
         "champion": now["champion"],
         "counts": now["counts"],
@@ -179,40 +179,40 @@ def test_status_shows_the_same_numbers(left: Restored) -> None:
         "retrainings": [[row["id"], row["state"]] for row in now["retrainings"]],
         "tasks": [[row["id"], row["kind"]] for row in now["tasks"]],
         "undelivered": [[row["idempotency_key"], row["channel"], row["state"]] for row in now["undelivered"]],
-    } == left.before["status"]
+    } == restored.before["status"]
 
 
-def test_the_audit_log_verifies_against_its_anchors_and_is_anchored_further(left: Restored) -> None:
-    report = verify_with_checkpoint_file(left.parts)
+def test_the_audit_log_verifies_against_its_anchors_and_is_anchored_further(restored: Restored) -> None:
+    report = verify_with_checkpoint_file(restored.parts)
     assert report.faults == []
     assert (report.batches, report.answers, report.unchained) == (6, 600, 0)
     assert report.anchored > 0
     assert report.rows > 300, "labels, promotions, keys and quarantines are vouched for"
-    assert checkpoints.write_checkpoint(left.parts, checkpoint_path(left.parts), left.clock()) is None, (
+    assert checkpoints.write_checkpoint(restored.parts, checkpoint_path(restored.parts), restored.clock()) is None, (
         "the newest heads are anchored"
     )
-    assert left.label(left.before["unlabelled"], "5") == "recorded"
-    assert checkpoints.write_checkpoint(left.parts, checkpoint_path(left.parts), left.clock()) is not None
-    assert verify_with_checkpoint_file(left.parts).faults == []
+    assert restored.label(restored.before["unlabelled"], "5") == "recorded"
+    assert checkpoints.write_checkpoint(restored.parts, checkpoint_path(restored.parts), restored.clock()) is not None
+    assert verify_with_checkpoint_file(restored.parts).faults == []
 
 
-def test_what_was_changed_behind_the_platforms_back_is_still_found(left: Restored) -> None:
-    with left.parts.database.write() as connection:
+def test_what_was_changed_behind_the_platforms_back_is_still_found(restored: Restored) -> None:
+    with restored.parts.database.write() as connection:
         table = metadata.tables["predictions"]
-        changed = table.update().where(table.c.id == left.before["unlabelled"]).values(label="8")
+        changed = table.update().where(table.c.id == restored.before["unlabelled"]).values(label="8")
         connection.execute(changed)
-    [fault] = verify_with_checkpoint_file(left.parts).faults
-    assert left.before["unlabelled"] in fault
+    [fault] = verify_with_checkpoint_file(restored.parts).faults
+    assert restored.before["unlabelled"] in fault
 
 
-def test_detectors_begin_anew_read_every_label_again_and_the_audit_log_says_so(left: Restored) -> None:
-    before = {name: left.remembered(name) for name in ("accuracy-drop", "class-error")}
-    assert left.label(left.before["unlabelled"], "5") == "recorded"
+def test_detectors_begin_anew_read_every_label_again_and_the_audit_log_says_so(restored: Restored) -> None:
+    before = {name: restored.remembered(name) for name in ("accuracy-drop", "class-error")}
+    assert restored.label(restored.before["unlabelled"], "5") == "recorded"
     for name in before:
-        evaluation = evaluate(left.parts, left.rule(name), left.clock())
+        evaluation = evaluate(restored.parts, restored.rule(name), restored.clock())
         assert evaluation is not None
         assert evaluation.state == "breach"
-    after = {name: left.remembered(name) for name in before}
+    after = {name: restored.remembered(name) for name in before}
     for name, held in before.items():
         assert after[name].definition != held.definition, "another way to bet cannot go on with the states of this one"
         assert after[name].cursor > held.cursor, "the new label was read"
@@ -220,50 +220,55 @@ def test_detectors_begin_anew_read_every_label_again_and_the_audit_log_says_so(l
     assert after["accuracy-drop"].streams[""]["alarmed_at"] is not None, "the same labels prove it again"
     read = LabelDetector.from_json(after["class-error"].streams["4"])
     assert read.n == before["class-error"].streams["4"]["n"]
-    with left.parts.database.read() as connection:
+    with restored.parts.database.read() as connection:
         entries = audit_entries.recent_entries(connection)
     restarted = {entry["subject"] for entry in entries if entry["action"] == "restart-detectors"}
     assert restarted == {"rule/accuracy-drop", "rule/class-error"}
-    seen = to_jsonable(platform_status(left.parts))
+    seen = to_jsonable(platform_status(restored.parts))
     shown = sorted([row["rule"], row["key"], row["state"]] for row in seen["alerts"])
-    assert shown == left.before["status"]["alerts"], "the alerts that are open are the ones that were"
+    assert shown == restored.before["status"]["alerts"], "the alerts that are open are the ones that were"
     assert len(seen["undelivered"]) == 1, "and nobody is told of them twice"
-    assert [[row["id"], row["state"]] for row in seen["retrainings"]] == left.before["status"]["retrainings"]
+    assert [[row["id"], row["state"]] for row in seen["retrainings"]] == restored.before["status"]["retrainings"]
 
 
-def test_a_late_label_is_joined_with_its_prediction_and_counted(left: Restored) -> None:
-    key, labels = left.before["unlabelled"], left.labels()
-    assert left.label(key, "3") == "recorded"
-    assert left.labels() == labels + 1
-    assert left.label(key, "3") == "repeated"
-    left.clock.now += timedelta(minutes=1)
-    assert left.label(key, "4") == "superseded"
-    assert left.labels() == labels + 1
-    assert [each.source for each in load_prediction(left.parts, key).labels] == ["delayed"]
-    assert to_jsonable(platform_status(left.parts))["counts"]["labels"] == left.before["status"]["counts"]["labels"] + 1
-    assert verify_with_checkpoint_file(left.parts).faults == []
+def test_a_late_label_is_joined_with_its_prediction_and_counted(restored: Restored) -> None:
+    key, labels = restored.before["unlabelled"], restored.labels()
+    assert restored.label(key, "3") == "recorded"
+    assert restored.labels() == labels + 1
+    assert restored.label(key, "3") == "repeated"
+    restored.clock.now += timedelta(minutes=1)
+    assert restored.label(key, "4") == "superseded"
+    assert restored.labels() == labels + 1
+    assert [each.source for each in load_prediction(restored.parts, key).labels] == ["delayed"]
+    assert (
+        to_jsonable(platform_status(restored.parts))["counts"]["labels"]
+        == restored.before["status"]["counts"]["labels"] + 1
+    )
+    assert verify_with_checkpoint_file(restored.parts).faults == []
 
 
-def test_the_spool_is_delivered_once_and_the_labels_that_waited_find_their_predictions(left: Restored) -> None:
-    assert match_pending_labels(left.parts) == 0, "their predictions are not there yet"
-    shelf = SpoolDirectory(left.parts.settings.spool_folder, left.parts.instance, 2**20)
-    recorder = Recorder(ThreadWriter(left.parts.database), spool_directory=shelf, batch=100, flush_seconds=0.0)
+def test_the_spool_is_delivered_once_and_the_labels_that_waited_find_their_predictions(restored: Restored) -> None:
+    assert match_pending_labels(restored.parts) == 0, "their predictions are not there yet"
+    spool_directory = SpoolDirectory(restored.parts.settings.spool_folder, restored.parts.instance, 2**20)
+    recorder = Recorder(
+        ThreadWriter(restored.parts.database), spool_directory=spool_directory, batch=100, flush_seconds=0.0
+    )
     recorder.start()
-    eventually(lambda: not list(left.parts.settings.spool_folder.glob("host-*/*.rows")))
+    eventually(lambda: not list(restored.parts.settings.spool_folder.glob("host-*/*.rows")))
     recorder.close(timeout=60.0)
-    assert shelf.queued_rows == 0
-    for key in left.before["spooled"]:
-        assert load_prediction(left.parts, key).id == key
-    assert match_pending_labels(left.parts) == left.before["status"]["waiting"] == 2
-    now, before = to_jsonable(platform_status(left.parts)), left.before["status"]
+    assert spool_directory.queued_rows == 0
+    for key in restored.before["spooled"]:
+        assert load_prediction(restored.parts, key).id == key
+    assert match_pending_labels(restored.parts) == restored.before["status"]["waiting"] == 2
+    now, before = to_jsonable(platform_status(restored.parts)), restored.before["status"]
     assert now["labels"]["waiting"] == 0
-    assert now["counts"]["predictions"] == before["counts"]["predictions"] + len(left.before["spooled"])
+    assert now["counts"]["predictions"] == before["counts"]["predictions"] + len(restored.before["spooled"])
     assert now["counts"]["labels"] == before["counts"]["labels"] + 2
-    report = verify_with_checkpoint_file(left.parts)
+    report = verify_with_checkpoint_file(restored.parts)
     assert (report.faults, report.answers) == ([], 603)
 
 
-def test_a_notice_that_was_not_sent_yet_is_sent_once(left: Restored) -> None:
+def test_a_notice_that_was_not_sent_yet_is_sent_once(restored: Restored) -> None:
     requests: list[httpx.Request] = []
 
     def take(request: httpx.Request) -> httpx.Response:
@@ -271,38 +276,38 @@ def test_a_notice_that_was_not_sent_yet_is_sent_once(left: Restored) -> None:
         return httpx.Response(200, text="ok")
 
     client = httpx.Client(transport=httpx.MockTransport(take))
-    courier = create_dispatcher(left.parts, create_delivery(left.parts, client))
-    assert courier.dispatch_due() == {"delivered": 1, "waiting": 0, "failed": 0}
-    assert courier.dispatch_due() == {"delivered": 0, "waiting": 0, "failed": 0}
+    dispatcher = create_dispatcher(restored.parts, create_delivery(restored.parts, client))
+    assert dispatcher.dispatch_due() == {"delivered": 1, "waiting": 0, "failed": 0}
+    assert dispatcher.dispatch_due() == {"delivered": 0, "waiting": 0, "failed": 0}
     [request] = requests
-    [[key, _, _]] = left.before["status"]["undelivered"]
+    [[key, _, _]] = restored.before["status"]["undelivered"]
     assert request.headers["idempotency-key"] == key
     assert "accuracy-drop" in json.loads(request.content)["text"]
-    assert to_jsonable(platform_status(left.parts))["undelivered"] == []
+    assert to_jsonable(platform_status(restored.parts))["undelivered"] == []
 
 
-def test_the_queued_retraining_is_joined_and_not_doubled(left: Restored) -> None:
-    [[queued, _]] = left.before["status"]["retrainings"]
-    with left.parts.database.write() as connection:
+def test_the_queued_retraining_is_joined_and_not_doubled(restored: Restored) -> None:
+    [[queued, _]] = restored.before["status"]["retrainings"]
+    with restored.parts.database.write() as connection:
         joined = retraining_queue.request(
-            connection, pipeline=MODEL, reason="by hand", trigger="manual", requested_by="ada", now=left.clock()
+            connection, pipeline=MODEL, reason="by hand", trigger="manual", requested_by="ada", now=restored.clock()
         )
     assert joined == (queued, False)
 
 
-def test_keys_open_what_they_opened_and_a_revoked_one_nothing(left: Restored) -> None:
-    shown = api_key.parse(left.before["api_key"])
+def test_keys_open_what_they_opened_and_a_revoked_one_nothing(restored: Restored) -> None:
+    shown = api_key.parse(restored.before["api_key"])
     assert shown is not None
-    with left.parts.database.read() as connection:
+    with restored.parts.database.read() as connection:
         found = {key.id: key for key in list_keys(connection)}
     assert shown.matches(found[shown.id])
     assert found[shown.id].allows(["predict"])
-    assert {row.name: row.state for row in describe_keys(left.parts)} == {"scanner": "works", "left": "revoked"}
+    assert {row.name: row.state for row in describe_keys(restored.parts)} == {"scanner": "works", "left": "revoked"}
 
 
-def test_counts_of_minutes_and_of_whole_hours_and_days_agree(left: Restored) -> None:
-    end = left.clock()
-    with left.parts.database.read() as connection:
+def test_counts_of_minutes_and_of_whole_hours_and_days_agree(restored: Restored) -> None:
+    end = restored.clock()
+    with restored.parts.database.read() as connection:
         of_first = prediction_counts.prediction_total(connection, MODEL, 1, end - timedelta(days=10), end)
         of_second = prediction_counts.prediction_total(connection, MODEL, 2, end - timedelta(days=10), end)
         minutes = sum(

@@ -107,8 +107,8 @@ class Flaky(Database):
             raise self.refusals.pop(0)
 
 
-def shelf_in(root: Path, *, rows: int = 10_000, **changes: Any) -> SpoolDirectory:  # noqa: ANN401 - any setting of a shelf
-    """A shelf with room for about so many rows of a picture each."""
+def spool_directory_in(root: Path, *, rows: int = 10_000, **changes: Any) -> SpoolDirectory:  # noqa: ANN401 - any setting of a shelf
+    """A spool directory with room for about so many rows of an image each."""
     return SpoolDirectory(
         root=root / "spool", instance=f"host:{os.getpid()}:{uuid7()[-6:]}", limit_bytes=rows * ROW_BYTES, **changes
     )

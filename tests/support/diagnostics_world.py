@@ -15,7 +15,7 @@ from tests.support.platform_world import FakeCatalog, FakeClock
 
 
 @pytest.fixture
-def clinic(settings: Settings, sqlite_template: Path) -> Iterator[AppContext]:
+def deployment(settings: Settings, sqlite_template: Path) -> Iterator[AppContext]:
     """A platform in order: rules, tables, a champion, a registry that agrees."""
     settings.home.mkdir()
     shutil.copy(sqlite_template, settings.home / "platform.db")

@@ -28,7 +28,7 @@ from pipelines.data import content_hash
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.artefacts import artefact
 from tests.support.platform_world import POSTGRES, schema_of_its_own
-from tests.support.tcp_proxy import Door
+from tests.support.tcp_proxy import TcpProxy
 
 RULES = """\
 version: 1
@@ -157,22 +157,22 @@ def thread_states(pid: int) -> list[str]:
 
 
 @contextmanager
-def behind_a_door(world: World) -> Iterator[tuple[World, Door]]:
+def behind_a_door(world: World) -> Iterator[tuple[World, TcpProxy]]:
     """The platform on PostgreSQL; its processes reach it through a door, the test itself does not."""
     settings = world.context.settings
     with schema_of_its_own() as url:
         target = make_url(POSTGRES)
-        door = Door(target.host or "127.0.0.1", target.port or 5432)
-        through = make_url(url).set(host="127.0.0.1", port=door.local_port).render_as_string(hide_password=False)
+        proxy = TcpProxy(target.host or "127.0.0.1", target.port or 5432)
+        through = make_url(url).set(host="127.0.0.1", port=proxy.local_port).render_as_string(hide_password=False)
         context = create_context(
             Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
         )
         try:
             promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
-            yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, context), door
+            yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, context), proxy
         finally:
             world.fleet.stop()
-            door.close()
+            proxy.close()
             context.database.close()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Door:
+class TcpProxy:
     """Forwards connections from a local port to another address while it is open."""
 
     host: str

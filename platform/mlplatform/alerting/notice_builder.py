@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from mlplatform.alerting import alert_records, evaluations
 from mlplatform.alerting.links import alert_links, image_link
-from mlplatform.feedback import outcomes
+from mlplatform.feedback import outcome_counts, outcomes
 from mlplatform.feedback.worst_errors import worst_errors
 from mlplatform.settings import Settings
 from mlplatform.store.tables.alerting import alerts as alert_rows
@@ -77,7 +77,7 @@ def _top_confusions(
             _alert_tags(rule, alert),
         )
         part = outcomes.newest_label_counts(connection, name, version, start, end, rule.sources, tags) if tags else {}
-        counts = part.get("", ()) if tags else outcomes.window_label_counts(connection, name, version, start, end)
+        counts = part.get("", ()) if tags else outcome_counts.window_label_counts(connection, name, version, start, end)
         pairs: Counter[tuple[str, str]] = Counter()
         truth = _alert_class(rule, alert)
         for cell in counts:

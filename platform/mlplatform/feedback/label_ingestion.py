@@ -16,7 +16,7 @@ from mlplatform.audit import attested_rows, audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records, outcomes, pending_labels
-from mlplatform.feedback.label_precedence import SOURCES_BY_TRUST
+from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES, SOURCES_BY_TRUST
 from mlplatform.predictions import prediction_ids, prediction_records
 
 log = logging.getLogger(__name__)
@@ -240,6 +240,6 @@ def _label_receipts(
         }
         source_note = NOT_DRAWN_NOTE if not_drawn else CORRECTION_NOTE if label.source == "correction" else ""
         note = notes.get(receipt.outcome, source_note)
-        counts = not note and label.source in outcomes.ESTIMATION_SOURCES
+        counts = not note and label.source in ESTIMATION_SOURCES
         label_receipts.append(LabelReceipt(**vars(receipt), counts=counts, note=note))
     return label_receipts

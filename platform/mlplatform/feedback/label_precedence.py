@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, get_args
 
-from mlplatform.feedback.outcomes import ESTIMATION_SOURCES
-
 LabelSource = Literal["review", "audit", "delayed", "correction"]
 """Where a label comes from, the most trusted first. `pipelines` types the same, `monitors` those that can be sent."""
 SubmittedSource = Literal["audit", "correction", "delayed"]
 """The sources of labels that come from outside; a review is done here."""
+ESTIMATION_SOURCES: Final = ("audit", "delayed")
+"""The sources whose labels say how good a model is; a correction was picked for being an error."""
 SOURCES_BY_TRUST: Final[tuple[LabelSource, ...]] = get_args(LabelSource)
 
 

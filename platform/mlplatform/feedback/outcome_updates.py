@@ -16,7 +16,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, RowMapping, Table, bindparam, insert, select, update
 
 from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths, speaking_sources
-from mlplatform.feedback.outcomes import counted_source, counter_name, source_sequences
+from mlplatform.feedback.outcome_counts import counted_source
+from mlplatform.feedback.outcomes import counter_name, source_sequences
 from mlplatform.predictions import review_samples, sampling_plans
 from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.review_samples import UNIT_WEIGHT, ZERO_WEIGHT, InclusionWeight

@@ -3,31 +3,26 @@
 A row has a sequence number per model. `outcome_updates` writes the rows.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select, true
 
-from mlplatform.predictions.prediction_counts import minute_index
-from mlplatform.predictions.review_samples import UNIT_WEIGHT
+from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES
+from mlplatform.feedback.outcome_counts import source_cells
 from mlplatform.store import rollups
-from mlplatform.store.tables.feedback import label_count_rollups, label_counts, outcomes, sequence_counters
+from mlplatform.store.tables.feedback import label_count_rollups, outcomes, sequence_counters
 from monitors.rules.alerts_config import Source
 from monitors.statistics.label_maturity import LabelLags
 from monitors.windows.window_counts import LabelCount, Outcome
 
-ESTIMATION_SOURCES: Final = ("audit", "delayed")
-"""The sources whose labels say how good a model is; a correction was picked for being an error."""
-BOTH_SOURCES: Final = "audit+delayed"
-"""What a prediction with a label of both is counted under; its weight is that of its audit label."""
 MAX_ROWS: Final = 20_000
 """As many labels of a window are read one by one where counts do not do."""
 MAX_LAGS: Final = 1_000
 """As many of a version's newest labels tell how late labels come."""
-CountedLabels = tuple[str, str, str, float, int]
 NO_TAGS: Final[Mapping[str, str]] = {}
 
 
@@ -245,63 +240,9 @@ def sliced_label_counts(
     return source_cells(((source, row.truth, row.label, row.weight, row.n) for row in rows), source)
 
 
-def window_label_counts(
-    connection: Connection, model_name: str, version: int, start: datetime, end: datetime
-) -> list[LabelCount]:
-    """The labelled predictions made in [start, end), counted, each once: under the source that gives its truth.
-
-    Both ends count in whole minutes.
-    """
-    counts: Counter[tuple[Source, str, str, float]] = Counter()
-    for counted, truth, label, weight, n in _window_cells(connection, model_name, version, start, end):
-        source: Source = "audit" if counted == BOTH_SOURCES else cast("Source", counted)
-        counts[source, truth, label, weight] += n
-    return [LabelCount(*cell, n) for cell, n in sorted(counts.items()) if n]
-
-
-def source_label_counts(
-    connection: Connection,
-    model_name: str,
-    version: int,
-    start: datetime,
-    end: datetime,
-    source: Source,
-) -> list[LabelCount]:
-    """The predictions made in [start, end) with a label of this source that may estimate, as that source weighs them.
-
-    One that has labels of two sources is counted by each. Both ends count in whole minutes.
-    """
-    return source_cells(_window_cells(connection, model_name, version, start, end), source)
-
-
-def source_cells(cells: Iterable[CountedLabels], source: Source) -> list[LabelCount]:
-    """Of counts by source, truth, label and weight those of one source, as that source weighs them."""
-    counts: Counter[tuple[Source, str, str, float]] = Counter()
-    for counted, truth, label, weight, n in cells:
-        if source in counted.split("+") and (source != "audit" or weight > 0):
-            counts[source, truth, label, weight if source == "audit" else UNIT_WEIGHT.weight] += n
-    return [LabelCount(*cell, n) for cell, n in sorted(counts.items()) if n]
-
-
-def _window_cells(
-    connection: Connection, model_name: str, version: int, start: datetime, end: datetime
-) -> list[CountedLabels]:
-    """Counts of labelled predictions as they are stored: source, truth, label, weight and how many."""
-    names, limits = ("source", "truth", "label", "weight"), (minute_index(start), minute_index(end) + 1)
-    cells = rollups.rollup_query(label_counts, label_count_rollups, model_name, version, limits, (*names, "n")).c
-    keys = [cells[name] for name in names]
-    rows = connection.execute(select(*keys, func.sum(cells.n).label("n")).group_by(*keys))
-    return [(row.source, row.truth, row.label, row.weight, row.n) for row in rows]
-
-
 def tag_conditions(tags: Mapping[str, str], column: ColumnElement[Any] = outcomes.c.tags) -> list[ColumnElement[bool]]:
     """The conditions that a prediction was asked for with all of these tags."""
     return [column[name].as_string() == text for name, text in sorted(tags.items())]
-
-
-def counted_source(sources: Collection[str], source: str) -> str:
-    """What a labelled prediction is counted under: its source, or "audit+delayed" where both have spoken."""
-    return BOTH_SOURCES if set(ESTIMATION_SOURCES) <= set(sources) else source
 
 
 def source_sequences(seen: str) -> dict[str, int]:

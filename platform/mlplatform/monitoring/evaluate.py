@@ -21,8 +21,9 @@ from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError
 from mlplatform.ids import uuid7
 from mlplatform.monitoring.alert_actions import start_action
+from mlplatform.monitoring.detector_inputs import detectors_by_stream
 from mlplatform.monitoring.input_drift import InputDriftMonitor
-from mlplatform.monitoring.rule_inputs import RuleInputs, detectors_by_stream, load_inputs, load_slow_inputs
+from mlplatform.monitoring.rule_inputs import RuleInputs, load_inputs, load_slow_inputs
 from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.serialization import to_jsonable
 from mlplatform.store import leases

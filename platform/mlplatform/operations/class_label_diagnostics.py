@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from mlplatform.context import AppContext, load_environment
-from mlplatform.feedback import outcomes
+from mlplatform.feedback import outcome_counts
 from mlplatform.operations.check_requirements import needs_current_store
 from mlplatform.promotion import promotion_history
 from monitors.rules.alerts_config import Rule, load_rules
@@ -55,7 +55,7 @@ def _label_rates(context: AppContext, rules: tuple[Rule, ...]) -> list[tuple[Rul
         if champion is None or now - champion.at < timedelta(days=1):
             return None
         start = max(champion.at, now - LABEL_PERIOD)
-        cells = outcomes.window_label_counts(connection, name, champion.to_version, start, now)
+        cells = outcome_counts.window_label_counts(connection, name, champion.to_version, start, now)
     days = (now - start) / timedelta(days=1)
     return [
         (rule, sum(cell.n for cell in cells if cell.source in rule.sources and cell.weight > 0) / days)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from mlplatform.alerting import alert_records
 from mlplatform.context import AppContext
-from mlplatform.feedback import outcomes
+from mlplatform.feedback import outcome_counts
 from mlplatform.predictions import prediction_counts
 from mlplatform.promotion import promotion_history, quarantines
 from monitors.windows.window_counts import LabelCount
@@ -35,7 +35,7 @@ def production_record(context: AppContext, version: int) -> CardSection | None:
             return None
         since = history[0].at
         answers = prediction_counts.prediction_total(connection, name, version, since, now)
-        labels = outcomes.window_label_counts(connection, name, version, since, now)
+        labels = outcome_counts.window_label_counts(connection, name, version, since, now)
         quarantined = quarantines.quarantined_versions(connection, name).get(version)
         current = promotion_history.latest_promotion(connection, name)
         open_alerts = alert_records.open_alerts(connection, name)

@@ -22,7 +22,9 @@ from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from mlplatform.store.tables.feedback import feedback
 from mlplatform.store.tables.predictions import images, predictions, review_samples
+from monitors.decisions.outcome_blocks import block_key
 from monitors.rules.alerts_config import AlertsConfig, Retraining
+from monitors.rules.block_unit import BlockUnit
 from pipelines.data import FeedbackRows
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
@@ -79,13 +81,12 @@ class TrainingLabels:
         """How much each image that may judge counts, by its hash; the most that one of its labels does."""
         return judging_shares(self.records_by_id.values())
 
-    @property
-    def blocks(self) -> dict[str, str]:
-        """The request that first showed each image, by its hash: what one request asks for may be wrong together."""
+    def blocks(self, unit: BlockUnit) -> dict[str, str]:
+        """The block in which each image was shown first, by its hash: answers of a block may be wrong together."""
         first: dict[str, InputLabel] = {}
         for record in sorted(self.records_by_id.values(), key=lambda each: (each.answered_at, each.prediction_id)):
             first.setdefault(record.image_hash, record)
-        return {image: f"request {record.request_id or record.prediction_id}" for image, record in first.items()}
+        return {image: _block_name(record, unit) for image, record in first.items()}
 
     def inputs_since(self, moment: datetime | None) -> frozenset[str] | None:
         """The images that were answered since a moment, by their hashes; None without one."""
@@ -253,6 +254,12 @@ def _to_rows(
 def _train_only(record: InputLabel, estimating_images: Collection[str]) -> bool:
     """Whether a label exists because its prediction was picked; a review of an image drawn at random amends it."""
     return record.source == "correction" or record.image_hash not in estimating_images
+
+
+def _block_name(record: InputLabel, unit: BlockUnit) -> str:
+    tags = {**record.tags, "client": record.client_id}
+    key = block_key(unit, record.answered_at, record.prediction_id, record.request_id, tags)
+    return " ".join(str(part) for part in key)
 
 
 def _input_label(row: RowMapping, drawn_since: datetime | None) -> InputLabel:

@@ -280,7 +280,7 @@ class TrainingWorker:
             origins=labels.origins,
             quotas=label_quotas(policy),
             judging_shares=labels.judging_shares,
-            blocks=labels.blocks,
+            blocks=labels.blocks(policy.block),
             group_tags=labels.groups,
             unusable=labels.unusable,
             recent_images=labels.inputs_since(errors_since),

@@ -9,10 +9,17 @@ from mlplatform.alerting.retry_policy import RetryPolicy
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError
 from mlplatform.monitoring.evaluate import evaluate
-from mlplatform.operations.alert_explanation import AlertExplanation, guarantee_text, load_explanation
+from mlplatform.operations.alert_explanation import (
+    AlertExplanation,
+    _rule_lines,
+    guarantee_text,
+    load_explanation,
+)
 from mlplatform.operations.operator_actions import acknowledge_alert
 from mlplatform.settings import Settings
+from monitors.alerts import Alert
 from tests.support.misread_world import misread_world
+from tests.support.monitor_examples import NOON
 from tests.support.monitor_examples import rule as example
 from tests.support.monitoring_world import RULES, all_alerts, answer, notices, promote, rule, tick, with_rules
 
@@ -55,6 +62,22 @@ def test_it_restates_the_rule_and_what_it_promises(world: AppContext) -> None:
         "action: retrain; tells: team-slack, mail, events, nobody, every 4h",
     ]
     assert "at most 1 %" in sections["What the rule promises"][0]
+
+
+def test_it_says_what_is_one_observation_and_when_a_delayed_label_is_read() -> None:
+    alert = Alert("a", "a-rule", "", "digits", 1, "warning", "firing", NOON, NOON, threshold=0.005)
+    by_default = list(_rule_lines(example(false_alarms="1 per 90d"), alert))
+    assert "one observation: the labels of one request from one source" in by_default
+    assert (
+        "delayed labels are read when their answers are as old as 95 % of the labels of right answers took to come"
+        in by_default
+    )
+    stated = list(_rule_lines(example(false_alarms="1 per 90d", block="1d", mature="14d"), alert))
+    assert "one observation: the labels of one day from one source" in stated
+    assert "delayed labels are read when their answers are 2w old" in stated
+    audited = list(_rule_lines(example(false_alarms="1 per 90d", sources=["audit"]), alert))
+    assert not [line for line in audited if line.startswith("delayed")]
+    assert "labels of one day for one observation" in guarantee_text(example(false_alarms="1 per 90d", block="1d"))
 
 
 def test_the_promise_is_in_time_where_the_rule_has_a_budget() -> None:

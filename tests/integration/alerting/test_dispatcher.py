@@ -267,7 +267,7 @@ def test_a_channel_of_another_kind_under_the_old_name_blocks_no_other_message(wo
 
 
 def pictured(context: AppContext, answer: Answer) -> tuple[OutboxDispatcher, Receiver]:
-    """A courier for a Slack notice that shows pictures by their public address."""
+    """A dispatcher for a Slack notice that shows pictures by their public address."""
     public = context.replace(settings=context.settings.model_copy(update={"public_url": "https://platform.test"}))
     fire(public, "team-slack")
     return sends_to(public, answer)

@@ -18,7 +18,7 @@ from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
-from tests.support.api_server import listening, shelf_in
+from tests.support.api_server import listening, spool_directory_in
 from tests.support.platform_world import picture
 
 GREY = picture(1)
@@ -63,7 +63,7 @@ def without_a_key(address: str) -> Told:
 def held(server: ApiServer, folder: Path) -> Iterator[tuple[ApiServer, str, threading.Event]]:
     """The server with a writer that is held, and where it listens."""
     writer = HeldWriter(server.context.database)
-    recorder = Recorder(writer, spool_directory=shelf_in(folder), batch=10, flush_seconds=0)
+    recorder = Recorder(writer, spool_directory=spool_directory_in(folder), batch=10, flush_seconds=0)
     slow = replace(server, recorder=recorder, metrics=ServerMetrics("digits", server.model_slot.version, recorder))
     with listening(slow) as address:
         try:

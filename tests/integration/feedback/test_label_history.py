@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlplatform.feedback import label_history, label_records, outcomes
+from mlplatform.feedback import label_history, label_records, outcome_counts, outcomes
 from mlplatform.feedback.label_precedence import SOURCES_BY_TRUST
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
@@ -65,7 +65,10 @@ def state(database: Database, now: datetime) -> tuple[object, ...]:
     with database.read() as connection:
         return (
             numberless(outcomes.outcomes_after(connection, "digits", 1, 0, 100)),
-            [outcomes.source_label_counts(connection, "digits", 1, now - WINDOW, now, source) for source in SOURCES],
+            [
+                outcome_counts.source_label_counts(connection, "digits", 1, now - WINDOW, now, source)
+                for source in SOURCES
+            ],
             outcomes.latest_label_time(connection, "digits", 1, ["audit", "delayed"]),
             outcomes.latest_label_time(connection, "digits", 1, ["delayed"]),
         )

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, MetaData, Table, delete, select, text
 
-from mlplatform.feedback import label_records, outcomes
+from mlplatform.feedback import label_records, outcome_counts, outcomes
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.predictions import sampling_plans
@@ -54,7 +54,7 @@ def read(database: Database, cursor: int = 0, version: int = 1, limit: int = 100
 def counts(database: Database, minutes: tuple[int, int] = (0, 60), version: int = 1) -> list[LabelCount]:
     start, end = (START + each * MINUTE for each in minutes)
     with database.read() as connection:
-        return outcomes.window_label_counts(connection, "digits", version, start, end)
+        return outcome_counts.window_label_counts(connection, "digits", version, start, end)
 
 
 def test_a_window_that_begins_after_its_end_holds_nothing(database: Database) -> None:
@@ -146,7 +146,7 @@ def test_an_answer_with_labels_of_two_sources_is_counted_by_each_as_it_weighs_th
     def of(source: Source) -> list[LabelCount]:
         with database.read() as connection:
             hour = (START, START + 60 * MINUTE)
-            whole = outcomes.source_label_counts(connection, "digits", 1, *hour, source)
+            whole = outcome_counts.source_label_counts(connection, "digits", 1, *hour, source)
             tags = {"client": "client"}
             assert outcomes.sliced_label_counts(connection, "digits", 1, *hour, source, tags) == whole
             return whole
@@ -192,7 +192,7 @@ def test_a_long_window_counts_each_label_once_and_follows_a_truth_that_changes(d
         told(database, key, "3", "audit", minutes=1)
     for first, last in ((0, 20), (1, 19), (4, 6), (3, 3), (0, 1)):
         with database.read() as connection:
-            found = outcomes.window_label_counts(connection, "digits", 1, days[first], days[min(last, 19)])
+            found = outcome_counts.window_label_counts(connection, "digits", 1, days[first], days[min(last, 19)])
         inside = ids[first : last + 1]
         right = sum(key in ids[::2] for key in inside)
         wanted = [("audit", "3", right), ("delayed", "5", len(inside) - right)]
@@ -331,7 +331,7 @@ def test_answers_with_two_labels_are_counted_by_both_after_the_migration(old_dat
     with old_database.read() as connection:
         for hours in (1, 48):
             day = (START, START + timedelta(hours=hours))
-            delayed = outcomes.source_label_counts(connection, "digits", 1, *day, "delayed")
+            delayed = outcome_counts.source_label_counts(connection, "digits", 1, *day, "delayed")
             assert delayed == [LabelCount("delayed", "3", "3", 1.0, 1)]
     assert [row.request_id for row in read(old_database)] == ["asked p1", "asked p0", "asked p2"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from mlplatform.alerting import evaluations
 from mlplatform.context import AppContext
-from mlplatform.feedback import label_records, outcomes
+from mlplatform.feedback import label_records, outcome_counts, outcomes
 from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations.scaffold import rules_template
@@ -128,7 +128,7 @@ def test_labels_of_thirty_days_are_counted_in_few_more_steps_after_ten_times_as_
         with made.write() as connection:
             given = [SubmittedLabel(key, "3", "delayed", "ada", START) for key in ids]
             label_records.insert_labels(connection, given, START)
-        count = partial(read, made, outcomes.window_label_counts, moments[0], moments[-1])
+        count = partial(read, made, outcome_counts.window_label_counts, moments[0], moments[-1])
         assert sum(cell.n for cell in count()) == labels
         taken.append(steps(made, count))
         made.close()

@@ -15,6 +15,7 @@ from mlplatform.errors import FencedError
 from mlplatform.feedback import label_records
 from mlplatform.monitoring.evaluate import evaluate, stale_alerts, worst_state
 from mlplatform.monitoring.evaluation_report import measure_with_evidently, write_report
+from mlplatform.operations.detection_diagnostics import check_label_reading
 from mlplatform.operations.operator_actions import silence_alerts
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings
@@ -41,6 +42,7 @@ from tests.support.monitoring_world import (
     tick,
     with_rules,
 )
+from tests.support.platform_world import prediction, recorded
 
 pytestmark = pytest.mark.both_databases
 
@@ -460,6 +462,74 @@ def test_each_source_of_labels_is_read_once_whichever_came_first(budgeted: AppCo
         tick(budgeted, minutes=1)
         parts = detector(budgeted).by_source
         assert {source: part.n for source, part in parts.items()} == {"audit": 20, "delayed": 20}
+
+
+def confirm(context: AppContext, right: int, wrong: int = 0) -> list[str]:
+    """Answers on images of a 3, each with a delayed label at once; the clock then moves on by a second."""
+    now = context.clock()
+    ids = recorded(context.database, *(prediction(now, label=label) for label in ["3"] * right + ["5"] * wrong))
+    with context.database.write() as connection:
+        given = [label_records.SubmittedLabel(key, "3", "delayed", "", now) for key in ids]
+        label_records.insert_labels(connection, given, now)
+    tick(context, seconds=1)
+    return ids
+
+
+def sentence_now(context: AppContext) -> str:
+    """What the rule on accuracy says when it is evaluated now."""
+    tick(context, minutes=1)
+    evaluation = evaluate(context, rule(context, "accuracy-drop"), context.clock())
+    assert evaluation is not None
+    return str(evaluation.findings[0]["sentence"])
+
+
+def test_a_delayed_label_is_read_once_when_its_answer_is_old_enough(budgeted: AppContext) -> None:
+    with_rules(budgeted, BUDGET.replace("above: 0.5 points", "mature: 2h, above: 0.5 points"))
+    confirm(budgeted, 15, 15)
+    assert sentence_now(budgeted) == (
+        "None of 30 answers in the window has a label from audit or delayed of answers at least 2.0h old."
+    )
+    assert detector(budgeted).n == 0
+    tick(budgeted, hours=2)
+    assert sentence_now(budgeted).startswith(
+        "Accuracy is 50.0 % on 30 labelled answers since 2026-01-01 12:00 UTC, when it changed, by delayed labels of "
+        "answers at least 2.0h old, against 99.0 %"
+    )
+    assert [alert.state for alert in all_alerts(budgeted)] == ["firing"]
+    assert 20 <= detector(budgeted).n < 30, "those after the alarm are passed over"
+    assert detector(budgeted).changed_at is not None
+
+
+def test_labels_of_a_day_are_one_observation_read_when_it_is_over(budgeted: AppContext) -> None:
+    text = BUDGET.replace("above: 0.5 points, window: 1h", "mature: 0s, block: 1d, above: 0.5 points, window: 2d")
+    with_rules(budgeted, text)
+    confirm(budgeted, 18, 12)
+    sentence_now(budgeted)
+    assert detector(budgeted).n == 0
+    tick(budgeted, days=1)
+    confirm(budgeted, 30)
+    sentence = sentence_now(budgeted)
+    assert "It decides by day: what goes wrong together is one observation" in sentence
+    assert "(1 observation so far)" in sentence
+    assert (detector(budgeted).n, detector(budgeted).blocks) == (30, 1)
+
+
+def test_the_doctor_and_the_finding_say_that_labels_wait_until_it_is_known_how_late_they_come(
+    budgeted: AppContext,
+) -> None:
+    with_rules(budgeted, BUDGET.replace("window: 1h", "window: 1d"))
+    ids = recorded(budgeted.database, *(prediction(budgeted.clock(), label="3") for _ in range(30)))
+    tick(budgeted, hours=1)
+    with budgeted.database.write() as connection:
+        given = [label_records.SubmittedLabel(key, "3", "delayed", "", budgeted.clock()) for key in ids]
+        label_records.insert_labels(connection, given, budgeted.clock())
+    assert "Delayed labels wait until it is known how late those of right answers come" in sentence_now(budgeted)
+    assert any("delayed labels are not read" in detail for _, detail in check_label_reading(budgeted))
+    tick(budgeted, hours=3)
+    assert "of answers at least 1.0h old" in sentence_now(budgeted)
+    assert detector(budgeted).n == 30
+    [(_, accuracy), *_] = check_label_reading(budgeted)
+    assert accuracy.startswith("accuracy-drop: delayed labels are read when their answers are 1.")
 
 
 def test_a_changed_threshold_reads_the_versions_labels_anew(budgeted: AppContext) -> None:

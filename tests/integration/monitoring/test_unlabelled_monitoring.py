@@ -1,16 +1,19 @@
 """Early warnings in the loop: read once, restart-safe, more answers drawn for review, and never a retraining."""
 
 from datetime import timedelta
+from importlib import import_module
 
 import numpy as np
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 
-from mlplatform.alerting import detector_state
+from mlplatform.alerting import detector_state, evaluations
 from mlplatform.context import AppContext
 from mlplatform.monitoring.reference_inputs import reference_period
 from mlplatform.monitoring.sampling_plan import update_sampling_plan
 from tests.support.monitoring_world import all_alerts, all_retrainings, tick, with_rules
-from tests.support.platform_world import prediction, recorded
+from tests.support.platform_world import START, prediction, recorded
 from tests.support.unlabelled_world import SURE, WATCHED, crown, look, serve
 
 DOUBTFUL = 0.6
@@ -164,3 +167,38 @@ def test_an_hourly_warning_still_raises_the_sampling_after_many_evaluations_of_o
     assert raised is not None
     days = timedelta(days=1) / (timedelta(minutes=24) + 110 * timedelta(seconds=10))
     assert raised.uniform == pytest.approx(0.5 * 4 * 50 / (2400 * days), rel=0.01)
+
+
+@pytest.mark.both_databases
+def test_mixes_of_first_answers_that_were_pinned_go_and_the_reference_is_read_from_what_was_counted(
+    world: AppContext,
+) -> None:
+    """An upgrade: the version before pinned the mix of the first thousand; counts by minute were kept all along."""
+    serve(world, 10, [SURE] * 100, labels="01")
+    serve(world, 5, [SURE] * 100, labels="01")
+    migration = import_module("mlplatform.store.migrations.versions.0020_drop_first_answers")
+    with world.database.write() as connection:
+        evaluations.store_baseline(connection, "digits", 1, "answers", "", {"shares": {"9": 1}, "until": 1}, START)
+        with Operations.context(MigrationContext.configure(connection)):
+            migration.upgrade()
+    with world.database.read() as connection:
+        assert set(evaluations.load_baselines(connection, "digits", 1)) == {"accuracy", "calibration"}
+    found = look(world, "prediction-drift")
+    assert found.state == "ok"
+    assert found.findings[0]["n"] == 500
+
+
+def test_a_class_that_is_no_longer_named_is_an_early_warning_of_its_own(context: AppContext) -> None:
+    rules = WATCHED + (
+        "  - {name: class-volume, metric: class_volume, below: 40 %, window: 1h, min_samples: 200, severity: info,\n"
+        "      every: 1h, reference: 10m, false_alarms: 1 per 90d, notify: [team-slack]}\n"
+    )
+    world = with_rules(context, rules)
+    crown(world, 1, None)
+    serve(world, 10, [SURE] * 100)
+    assert look(world, "class-volume").state == "insufficient"
+    serve(world, 10, [SURE] * 90, labels="012345678")
+    found = look(world, "class-volume")
+    assert found.state == "breach"
+    assert {each["key"]: each["state"] for each in found.findings}["9"] == "breach"
+    assert [(alert.rule, alert.key) for alert in all_alerts(world)] == [("class-volume", "9")]

@@ -1,3 +1,3 @@
 """Fixtures of a deployment to examine."""
 
-from tests.support.diagnostics_world import clinic  # noqa: F401
+from tests.support.diagnostics_world import deployment  # noqa: F401

@@ -4,7 +4,6 @@ import pytest
 
 from mlplatform.context import AppContext
 from mlplatform.operations.class_label_diagnostics import class_label_finding
-from tests.support.diagnostics_world import clinic as clinic
 from tests.support.diagnostics_world import look
 from tests.support.monitoring_world import answer, tick
 
@@ -26,10 +25,10 @@ def test_it_is_useful_from_thirty_labels_of_a_class_in_ninety_days_on(
     assert said in sentence
 
 
-def test_the_rate_is_that_of_the_labels_that_came(clinic: AppContext) -> None:
-    assert look(clinic, "classes")[0][1].startswith("not looked at: no champion has served for a day")
-    answer(clinic, 30)
-    tick(clinic, hours=48)
-    [(mark, sentence)] = look(clinic, "classes")
+def test_the_rate_is_that_of_the_labels_that_came(deployment: AppContext) -> None:
+    assert look(deployment, "classes")[0][1].startswith("not looked at: no champion has served for a day")
+    answer(deployment, 30)
+    tick(deployment, hours=48)
+    [(mark, sentence)] = look(deployment, "classes")
     assert mark == "ok"
     assert sentence.startswith("rule class-error: 15 labels a day give each of 10 classes 135 in 90 days")

@@ -27,7 +27,7 @@ from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
 from pipelines.data import content_hash
-from tests.support.api_server import Flaky, shelf_in
+from tests.support.api_server import Flaky, spool_directory_in
 from tests.support.platform_world import POSTGRES, START, picture
 from tests.support.spool_rows import answer
 
@@ -39,17 +39,17 @@ def kept(database: Database) -> list[str]:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> SpoolDirectory:
-    return shelf_in(tmp_path)
+    return spool_directory_in(tmp_path)
 
 
-def recorder_of(database: Database, shelf: SpoolDirectory, *, batch: int = 50, **changes: Any) -> Recorder:  # noqa: ANN401
+def recorder_of(database: Database, spool_directory: SpoolDirectory, *, batch: int = 50, **changes: Any) -> Recorder:  # noqa: ANN401
     given: dict[str, Any] = {"flush_seconds": 0.01, "sleep": lambda _: time.sleep(0.005)} | changes
-    return Recorder(ThreadWriter(database), spool_directory=shelf, batch=batch, **given)
+    return Recorder(ThreadWriter(database), spool_directory=spool_directory, batch=batch, **given)
 
 
 @contextmanager
-def started(database: Database, shelf: SpoolDirectory, batch: int = 50) -> Iterator[Recorder]:
-    recorder = recorder_of(database, shelf, batch=batch)
+def started(database: Database, spool_directory: SpoolDirectory, batch: int = 50) -> Iterator[Recorder]:
+    recorder = recorder_of(database, spool_directory, batch=batch)
     recorder.start()
     try:
         yield recorder
@@ -248,7 +248,7 @@ def test_close_without_a_database_ends_in_time_and_the_next_server_records_what_
     recorder.append(answers)
     assert recorder.close(timeout=0.3) == RecorderCounts(recorded=0, queued=20, dropped=0, failed=0)
     assert kept(database) == []
-    with started(database, shelf_in(tmp_path)) as heir:
+    with started(database, spool_directory_in(tmp_path)) as heir:
         until = time.monotonic() + 60
         while heir.counts().adopted < 20 and time.monotonic() < until:
             time.sleep(0.01)
@@ -270,9 +270,9 @@ def test_a_full_spool_that_may_forget_drops_the_oldest_counts_them_and_takes_all
 ) -> None:
     flaky = Flaky(database)
     flaky.away = True
-    shelf = shelf_in(tmp_path, rows=40, on_full="drop-oldest")
+    spool_directory = spool_directory_in(tmp_path, rows=40, on_full="drop-oldest")
     answers = [answer(number) for number in range(100)]
-    with started(flaky, shelf, batch=2) as recorder:
+    with started(flaky, spool_directory, batch=2) as recorder:
         for one in answers:
             assert recorder.append([one]) == 0
         dropped = recorder.counts().dropped
@@ -336,16 +336,16 @@ def test_answers_that_wait_at_the_same_time_share_commits(database: Database, sp
 
 def test_requests_that_wait_for_the_disk_ask_for_their_own_rows_only(database: Database, tmp_path: Path) -> None:
     """Else every one of them would need a call of its own, because rows of others come while it waits its turn."""
-    shelf = replace(shelf_in(tmp_path), fsync=True)
-    recorder = recorder_of(database, shelf)
+    spool_directory = replace(spool_directory_in(tmp_path), fsync=True)
+    recorder = recorder_of(database, spool_directory)
     asked: list[int] = []
-    sync = shelf.sync
+    sync = spool_directory.sync
 
     def noting(upto: int) -> None:
         asked.append(upto)
         sync(upto)
 
-    shelf.sync = noting  # type: ignore[method-assign]
+    spool_directory.sync = noting  # type: ignore[method-assign]
 
     async def many() -> None:
         await asyncio.gather(*(kept_for_good(recorder, [answer(number)]) for number in range(30)))

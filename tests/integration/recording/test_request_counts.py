@@ -25,7 +25,7 @@ from mlplatform.serve.app import create_app
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.store.database import Database
 from pipelines.engines.torch_engine import TorchEngine
-from tests.support.api_server import GREY, NAME, Flaky, predict, running, shelf_in
+from tests.support.api_server import GREY, NAME, Flaky, predict, running, spool_directory_in
 from tests.support.platform_world import START, FakeClock
 
 
@@ -129,7 +129,11 @@ def test_the_recorder_writes_them_even_when_there_is_no_answer_to_record(
 ) -> None:
     counts = counting(database, clock, version=prediction_counts.NO_MODEL_VERSION)
     recorder = Recorder(
-        ThreadWriter(database), spool_directory=shelf_in(tmp_path), batch=5, flush_seconds=0, request_counts=counts
+        ThreadWriter(database),
+        spool_directory=spool_directory_in(tmp_path),
+        batch=5,
+        flush_seconds=0,
+        request_counts=counts,
     )
     recorder.start()
     counts.count(503)

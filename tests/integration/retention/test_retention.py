@@ -11,7 +11,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.audit.verification import verify_audit_log
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, InvalidInputError
-from mlplatform.feedback import label_records, outcomes
+from mlplatform.feedback import label_records, outcome_counts
 from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
 from mlplatform.predictions.prediction_records import PredictionWithInput, count_rows, find, load_image
@@ -106,7 +106,7 @@ def test_who_asked_is_blotted_out_of_old_labelled_answers_and_their_labels_still
         rows = connection.execute(select(judged_rows.c.prediction_id, judged_rows.c.tags))
         tags = {row.prediction_id: row.tags for row in rows}
         assert tags == {old: None, new: {"scanner": "a", "client": "client"}}
-        assert sum(cell.n for cell in outcomes.window_label_counts(connection, "digits", 1, OLD, START)) == 2
+        assert sum(cell.n for cell in outcome_counts.window_label_counts(connection, "digits", 1, OLD, START)) == 2
 
 
 def test_nothing_goes_by_default(context: AppContext) -> None:
@@ -168,10 +168,10 @@ def test_a_client_who_asks_is_forgotten_with_labels_and_pictures_and_it_is_said_
 
 
 def test_rows_that_still_wait_in_a_spool_are_said(context: AppContext) -> None:
-    shelf = SpoolDirectory(context.settings.spool_folder, "a:1:x", 10_000)
-    shelf.append([b"row", b"row"])
+    spool_directory = SpoolDirectory(context.settings.spool_folder, "a:1:x", 10_000)
+    spool_directory.append([b"row", b"row"])
     assert erase_client(context, "zoe", "dpo").waiting_in_spools == 2
-    shelf.close()
+    spool_directory.close()
 
 
 def test_nobody_is_everybody_and_refused(context: AppContext) -> None:

@@ -29,7 +29,7 @@ from registry.errors import RegistryUnavailableError
 from tests.support.fake_registry import FakeRun, FakeTracking, MemoryCatalog, bars_family, bars_split
 from tests.support.monitoring_world import RULES, with_rules
 from tests.support.platform_world import START, FakeClock
-from tests.support.training_shop import claimed, now_of
+from tests.support.training_context import claimed, now_of
 
 STEPS = (
     "log_params",
@@ -152,7 +152,7 @@ def split() -> Split:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, sqlite_template: Path, split: Split) -> Iterator[Shop]:
+def training_context(tmp_path: Path, sqlite_template: Path, split: Split) -> Iterator[Shop]:
     shutil.copy(sqlite_template, tmp_path / "platform.db")
     settings = Settings(
         _env_file=None, home=tmp_path, heartbeat_seconds=0.05, alerts_file=tmp_path / "alerts.yaml", pipeline="digits"
@@ -173,38 +173,43 @@ UNTOUCHED = ({1}, {"challenger": 1})
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(shop: Shop, step: str) -> None:
-    row = claimed(shop.context)
-    shop.at(step, lambda: shop.cancel(row))
-    assert training_worker(shop.context).run_retraining(row.id, "me", lambda _name: shop.family) == "cancelled"
-    assert step in shop.seen
-    assert now_of(shop.context, row).state == "cancelled"
-    assert shop.registered == UNTOUCHED
-    with shop.context.database.read() as connection:
+def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(training_context: Shop, step: str) -> None:
+    row = claimed(training_context.context)
+    training_context.at(step, lambda: training_context.cancel(row))
+    assert (
+        training_worker(training_context.context).run_retraining(row.id, "me", lambda _name: training_context.family)
+        == "cancelled"
+    )
+    assert step in training_context.seen
+    assert now_of(training_context.context, row).state == "cancelled"
+    assert training_context.registered == UNTOUCHED
+    with training_context.context.database.read() as connection:
         assert promotion_history.latest_promotion(connection, "bars") is None
         assert promotion_history.find_by_retraining(connection, row.id) is None
 
 
 @pytest.mark.parametrize("step", ["registered", "aliased"])
-def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_watcher(shop: Shop, step: str) -> None:
-    with_rules(shop.context, RULES.replace("model: digits", "model: bars"))
-    row = claimed(shop.context)
+def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_watcher(
+    training_context: Shop, step: str
+) -> None:
+    with_rules(training_context.context, RULES.replace("model: digits", "model: bars"))
+    row = claimed(training_context.context)
 
     def killed() -> None:
         raise KilledError
 
-    shop.at(step, killed)
+    training_context.at(step, killed)
     with pytest.raises(KilledError):
-        training_worker(shop.context).run_retraining(row.id, "me", lambda _name: shop.family)
-    assert shop.registered[0] == {1, 2}
-    shop.cancel(row)
-    with shop.context.database.write() as connection:
+        training_worker(training_context.context).run_retraining(row.id, "me", lambda _name: training_context.family)
+    assert training_context.registered[0] == {1, 2}
+    training_context.cancel(row)
+    with training_context.context.database.write() as connection:
         lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
     assert lease is not None
-    shop.at("", lambda: None)
-    retraining_supervisor(shop.context).tick(lease)
-    assert shop.registered == UNTOUCHED
-    with shop.context.database.read() as connection:
+    training_context.at("", lambda: None)
+    retraining_supervisor(training_context.context).tick(lease)
+    assert training_context.registered == UNTOUCHED
+    with training_context.context.database.read() as connection:
         assert interrupted_retrainings(connection, "bars", START) == []
         [entry] = [each for each in audit_entries.recent_entries(connection) if each["action"] == "withdraw"]
     assert (entry["actor"], entry["subject"]) == ("watcher", f"retraining/{row.id}")
@@ -216,67 +221,103 @@ def heartbeat_of(context: AppContext, retraining_id: str, owner: str) -> Retrain
     )
 
 
-def made_by(shop: Shop, row: retraining_queue.Retraining, **tags: str) -> int:
+def made_by(training_context: Shop, row: retraining_queue.Retraining, **tags: str) -> int:
     """A version that the retraining registered and left."""
-    version = shop.catalog.register("bars", "", "run-9", {RETRAINING_TAG: row.id, **tags})
-    shop.catalog.set_alias("bars", "challenger", version)
+    version = training_context.catalog.register("bars", "", "run-9", {RETRAINING_TAG: row.id, **tags})
+    training_context.catalog.set_alias("bars", "challenger", version)
     return version
 
 
-def abandoned(shop: Shop) -> retraining_queue.Retraining:
-    row = claimed(shop.context)
-    with shop.context.database.write() as connection:
+def abandoned(training_context: Shop) -> retraining_queue.Retraining:
+    row = claimed(training_context.context)
+    with training_context.context.database.write() as connection:
         retraining_queue.record_run(connection, row.id, "me", "run-9")
-        retraining_endings.requeue_interrupted(connection, row.id, "me", shop.context.clock())
-    return now_of(shop.context, row)
+        retraining_endings.requeue_interrupted(connection, row.id, "me", training_context.context.clock())
+    return now_of(training_context.context, row)
 
 
-def test_of_an_abandoned_retraining_nothing_stays_that_its_rerun_makes_again(shop: Shop) -> None:
-    row = abandoned(shop)
-    version = made_by(shop, row)
-    assert withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock()) == [
-        version
-    ]
-    assert shop.registered == ({1}, {})
-    assert withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock()) == []
+def test_of_an_abandoned_retraining_nothing_stays_that_its_rerun_makes_again(training_context: Shop) -> None:
+    row = abandoned(training_context)
+    version = made_by(training_context, row)
+    assert withdraw_versions(
+        training_context.context.database,
+        training_context.context.catalog,
+        row,
+        "watcher",
+        training_context.context.clock(),
+    ) == [version]
+    assert training_context.registered == ({1}, {})
+    assert (
+        withdraw_versions(
+            training_context.context.database,
+            training_context.context.catalog,
+            row,
+            "watcher",
+            training_context.context.clock(),
+        )
+        == []
+    )
 
 
-def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(shop: Shop) -> None:
-    row = abandoned(shop)
-    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
-    withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock())
-    assert shop.registered == UNTOUCHED
-    promotion_service(shop.context).promote(PromotionRequest("bars", 1, None, "first", "ann", "r"))
-    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
-    withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock())
-    assert shop.registered == ({1}, {"champion": 1})
+def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(training_context: Shop) -> None:
+    row = abandoned(training_context)
+    made_by(training_context, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
+    withdraw_versions(
+        training_context.context.database,
+        training_context.context.catalog,
+        row,
+        "watcher",
+        training_context.context.clock(),
+    )
+    assert training_context.registered == UNTOUCHED
+    promotion_service(training_context.context).promote(PromotionRequest("bars", 1, None, "first", "ann", "r"))
+    made_by(training_context, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
+    withdraw_versions(
+        training_context.context.database,
+        training_context.context.catalog,
+        row,
+        "watcher",
+        training_context.context.clock(),
+    )
+    assert training_context.registered == ({1}, {"champion": 1})
 
 
-def test_a_version_that_somebody_promoted_stays(shop: Shop) -> None:
-    row = abandoned(shop)
-    version = made_by(shop, row)
-    promotion_service(shop.context).promote(PromotionRequest("bars", version, None, "first", "ann", "by hand"))
-    assert withdraw_versions(shop.context.database, shop.context.catalog, row, "watcher", shop.context.clock()) == []
-    assert version in shop.catalog.held
+def test_a_version_that_somebody_promoted_stays(training_context: Shop) -> None:
+    row = abandoned(training_context)
+    version = made_by(training_context, row)
+    promotion_service(training_context.context).promote(
+        PromotionRequest("bars", version, None, "first", "ann", "by hand")
+    )
+    assert (
+        withdraw_versions(
+            training_context.context.database,
+            training_context.context.catalog,
+            row,
+            "watcher",
+            training_context.context.clock(),
+        )
+        == []
+    )
+    assert version in training_context.catalog.held
 
 
-def test_a_registry_that_is_away_is_asked_again_later(shop: Shop) -> None:
-    with_rules(shop.context, RULES.replace("model: digits", "model: bars"))
-    row = abandoned(shop)
-    made_by(shop, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
+def test_a_registry_that_is_away_is_asked_again_later(training_context: Shop) -> None:
+    with_rules(training_context.context, RULES.replace("model: digits", "model: bars"))
+    row = abandoned(training_context)
+    made_by(training_context, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
 
     def away() -> None:
         raise RegistryUnavailableError("MLflow is away")
 
-    shop.at("alias", away)
-    with shop.context.database.write() as connection:
+    training_context.at("alias", away)
+    with training_context.context.database.write() as connection:
         lease = leases.acquire(connection, "watcher:bars", "w", timedelta(hours=1), START)
         with_cancelled_rerun(connection)
     assert lease is not None
-    retraining_supervisor(shop.context).tick(lease)
-    assert 2 in shop.catalog.held
-    retraining_supervisor(shop.context).tick(lease)  # the next watcher
-    assert shop.registered == UNTOUCHED
+    retraining_supervisor(training_context.context).tick(lease)
+    assert 2 in training_context.catalog.held
+    retraining_supervisor(training_context.context).tick(lease)  # the next watcher
+    assert training_context.registered == UNTOUCHED
 
 
 def with_cancelled_rerun(connection: Any) -> None:  # noqa: ANN401
@@ -285,18 +326,18 @@ def with_cancelled_rerun(connection: Any) -> None:  # noqa: ANN401
     retraining_endings.cancel(connection, queued.id, "ann", START)
 
 
-def test_whether_a_retraining_is_wanted_is_asked_afresh(shop: Shop) -> None:
-    row = claimed(shop.context)
-    pulse = heartbeat_of(shop.context, row.id, "me")
-    assert pulse.owns_retraining()
-    assert not heartbeat_of(shop.context, row.id, "somebody").owns_retraining()
-    shop.cancel(row)
-    assert not pulse.owns_retraining()
-    assert pulse.ownership_lost.is_set()
+def test_whether_a_retraining_is_wanted_is_asked_afresh(training_context: Shop) -> None:
+    row = claimed(training_context.context)
+    heartbeat = heartbeat_of(training_context.context, row.id, "me")
+    assert heartbeat.owns_retraining()
+    assert not heartbeat_of(training_context.context, row.id, "somebody").owns_retraining()
+    training_context.cancel(row)
+    assert not heartbeat.owns_retraining()
+    assert heartbeat.ownership_lost.is_set()
 
 
-def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_promoted(shop: Shop) -> None:
-    row = claimed(shop.context)
+def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_promoted(training_context: Shop) -> None:
+    row = claimed(training_context.context)
     change = PromotionRequest(
         "bars",
         1,
@@ -307,12 +348,12 @@ def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_pr
         retraining_id=row.id,
         precondition=retraining_queue.ownership_check(row.id, "me"),
     )
-    shop.cancel(row)
+    training_context.cancel(row)
     with pytest.raises(FencedError):
-        promotion_service(shop.context).promote(change)
-    assert shop.registered == UNTOUCHED
-    other = claimed(shop.context)
-    promotion_service(shop.context).promote(
+        promotion_service(training_context.context).promote(change)
+    assert training_context.registered == UNTOUCHED
+    other = claimed(training_context.context)
+    promotion_service(training_context.context).promote(
         PromotionRequest(
             "bars",
             1,
@@ -325,4 +366,4 @@ def test_what_is_promoted_cannot_be_cancelled_and_what_is_cancelled_cannot_be_pr
         )
     )
     with pytest.raises(ConflictError, match="has promoted its candidate"):
-        shop.cancel(other)
+        training_context.cancel(other)

@@ -102,14 +102,14 @@ def test_status_says_what_was_set_aside_and_why(stalled: AppContext) -> None:
     assert any(CUT in sentence for sentence in status_sentences(shown.labels))
 
 
-def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(clinic: AppContext) -> None:
-    assert look(clinic, "labels") == [("ok", "no label waits in vain, and none was set aside")]
-    stall(clinic)
-    [(mark, detail)] = look(clinic, "labels")
+def test_the_doctor_calls_starved_retrainings_and_a_stopped_breaker_problems(deployment: AppContext) -> None:
+    assert look(deployment, "labels") == [("ok", "no label waits in vain, and none was set aside")]
+    stall(deployment)
+    [(mark, detail)] = look(deployment, "labels")
     assert mark == "problem"
     assert CUT in detail
-    governed(clinic)
-    marks = [mark for mark, detail in look(clinic, "labels") if CUT in detail]
+    governed(deployment)
+    marks = [mark for mark, detail in look(deployment, "labels") if CUT in detail]
     assert marks == ["problem", "problem"]
 
 

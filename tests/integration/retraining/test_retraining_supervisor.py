@@ -1,4 +1,4 @@
-"""The governor: one retraining at a time, each in a process of its own, none lost and none doubled."""
+"""The supervisor: one retraining at a time, each in a process of its own, none lost and none doubled."""
 
 import sys
 import threading
@@ -25,7 +25,7 @@ from tests.support.stub_tracking import FakeTracking
 LONG = ["sleep", "60"]
 
 
-class Govern(Protocol):
+class MakeSupervisor(Protocol):
     """Makes a supervisor whose children run this command; of the test's platform unless another is given."""
 
     def __call__(self, command: list[str], context: AppContext = ...) -> RetrainingSupervisor: ...
@@ -37,8 +37,8 @@ def world(context: AppContext) -> AppContext:
 
 
 @pytest.fixture
-def govern(world: AppContext) -> Iterator[Govern]:
-    """Makes governors whose children run a command of the test; ends the children afterwards."""
+def make_supervisor(world: AppContext) -> Iterator[MakeSupervisor]:
+    """Makes supervisors whose children run a command of the test; ends the children afterwards."""
     made: list[RetrainingSupervisor] = []
 
     def make(command: list[str], context: AppContext = world) -> RetrainingSupervisor:
@@ -46,8 +46,8 @@ def govern(world: AppContext) -> Iterator[Govern]:
         return made[-1]
 
     yield make
-    for governor in made:
-        for _, child, _ in governor._children.values():
+    for supervisor in made:
+        for _, child, _ in supervisor._children.values():
             child.kill()
             child.wait()
 
@@ -64,11 +64,11 @@ def states(context: AppContext) -> list[str]:
     return [row.state for row in all_retrainings(context)]
 
 
-def until_ended(governor: RetrainingSupervisor) -> None:
+def until_ended(supervisor: RetrainingSupervisor) -> None:
     """Wait for the children, as the next round would find them."""
-    for _, child, _ in governor._children.values():
+    for _, child, _ in supervisor._children.values():
         child.wait(20)
-    governor.reap()
+    supervisor.reap()
 
 
 def test_the_child_is_this_product_with_the_retraining_and_its_owner() -> None:
@@ -87,24 +87,24 @@ def test_a_queued_retraining_is_started_in_a_process_for_its_pipeline(world: App
     queued = queue(world)
     seen = tmp_path / "seen"
     script = f'printf "%s %s %s" "$0" "$1" "$PLATFORM_PIPELINE" > {seen}'
-    governor = retraining_supervisor(world, lambda key, owner: ["sh", "-c", script, key, owner])
-    governor.tick(lease_of(world))
+    supervisor = retraining_supervisor(world, lambda key, owner: ["sh", "-c", script, key, owner])
+    supervisor.tick(lease_of(world))
     [row] = all_retrainings(world)
     assert (row.id, row.state, row.started_at) == (queued, "running", world.clock())
-    until_ended(governor)
+    until_ended(supervisor)
     assert seen.read_text() == f"{queued} {row.owner} digits"
     with world.database.read() as connection:
         assert audit_entries.recent_entries(connection)[0]["action"] == "retrain"
 
 
 @pytest.mark.both_databases
-def test_one_runs_at_a_time(world: AppContext, govern: Govern) -> None:
-    governor, lease = govern(LONG), lease_of(world)
+def test_one_runs_at_a_time(world: AppContext, make_supervisor: MakeSupervisor) -> None:
+    supervisor, lease = make_supervisor(LONG), lease_of(world)
     for _ in range(3):
         queue(world)
-        governor.tick(lease)
+        supervisor.tick(lease)
     assert states(world) == ["running", "queued"]
-    assert len(governor._children) == 1
+    assert len(supervisor._children) == 1
 
 
 @pytest.mark.parametrize(("starting_seconds", "state"), [(60.0, "running"), (0.0, "abandoned")])
@@ -112,31 +112,33 @@ def test_a_living_child_is_vouched_for_while_it_starts_and_not_for_ever(
     world: AppContext, starting_seconds: float, state: str
 ) -> None:
     queue(world)
-    governor = retraining_supervisor(world, lambda _id, _owner: LONG, startup_seconds=starting_seconds)
-    governor.tick(lease_of(world))
+    supervisor = retraining_supervisor(world, lambda _id, _owner: LONG, startup_seconds=starting_seconds)
+    supervisor.tick(lease_of(world))
     tick(world, minutes=5)
-    governor.tick(lease_of(world, "next"))
+    supervisor.tick(lease_of(world, "next"))
     assert states(world)[0] == state
-    governor.close()
+    supervisor.close()
 
 
-def test_a_child_that_dies_closes_the_row_as_failed(world: AppContext, govern: Govern) -> None:
+def test_a_child_that_dies_closes_the_row_as_failed(world: AppContext, make_supervisor: MakeSupervisor) -> None:
     queue(world)
-    governor = govern(["sh", "-c", "exit 3"])
-    governor.tick(lease_of(world))
-    until_ended(governor)
+    supervisor = make_supervisor(["sh", "-c", "exit 3"])
+    supervisor.tick(lease_of(world))
+    until_ended(supervisor)
     [row] = all_retrainings(world)
     assert (row.state, row.error, row.finished_at) == ("failed", "its process ended with code 3", world.clock())
-    until_ended(governor)
+    until_ended(supervisor)
     assert states(world) == ["failed"]
 
 
-def test_a_child_that_is_killed_is_told_with_its_memory_limit(world: AppContext, govern: Govern) -> None:
+def test_a_child_that_is_killed_is_told_with_its_memory_limit(
+    world: AppContext, make_supervisor: MakeSupervisor
+) -> None:
     limited = world.replace(settings=world.settings.model_copy(update={"training_memory_mb": 700}))
     queue(world)
-    governor = govern(["sh", "-c", "kill -9 $$"], limited)
-    governor.tick(lease_of(world))
-    until_ended(governor)
+    supervisor = make_supervisor(["sh", "-c", "kill -9 $$"], limited)
+    supervisor.tick(lease_of(world))
+    until_ended(supervisor)
     [row] = all_retrainings(world)
     assert row.state == "failed"
     assert (row.error or "").startswith(
@@ -145,100 +147,104 @@ def test_a_child_that_is_killed_is_told_with_its_memory_limit(world: AppContext,
     )
 
 
-def test_a_child_that_closed_its_row_before_it_died_is_believed(world: AppContext, govern: Govern) -> None:
+def test_a_child_that_closed_its_row_before_it_died_is_believed(
+    world: AppContext, make_supervisor: MakeSupervisor
+) -> None:
     queue(world)
-    governor = govern(["sh", "-c", "exit 1"])
-    governor.tick(lease_of(world))
+    supervisor = make_supervisor(["sh", "-c", "exit 1"])
+    supervisor.tick(lease_of(world))
     [row] = all_retrainings(world)
     with world.database.write() as connection:
         retraining_endings.finish(connection, row.id, row.owner or "", "succeeded", world.clock())
-    until_ended(governor)
+    until_ended(supervisor)
     assert states(world) == ["succeeded"]
 
 
-def test_a_death_during_an_outage_of_the_database_is_written_after_it(world: AppContext, govern: Govern) -> None:
+def test_a_death_during_an_outage_of_the_database_is_written_after_it(
+    world: AppContext, make_supervisor: MakeSupervisor
+) -> None:
     queue(world)
     flaky = FlakyDatabase(world.database)
     world = world.replace(database=flaky)
-    governor = govern(["sh", "-c", "exit 3"], world)
-    governor.tick(lease_of(world))
+    supervisor = make_supervisor(["sh", "-c", "exit 3"], world)
+    supervisor.tick(lease_of(world))
     flaky.away = True
     with pytest.raises(StoreUnavailableError):
-        until_ended(governor)
+        until_ended(supervisor)
     flaky.away = False
-    governor.reap()
+    supervisor.reap()
     assert states(world) == ["failed"]
 
 
-def test_too_little_feedback_makes_an_alerts_request_wait(world: AppContext, govern: Govern) -> None:
-    governor, lease = govern(LONG), lease_of(world)
+def test_too_little_feedback_makes_an_alerts_request_wait(world: AppContext, make_supervisor: MakeSupervisor) -> None:
+    supervisor, lease = make_supervisor(LONG), lease_of(world)
     queue(world, "alert")
     answer(world, 9)
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["queued"]
     answer(world, 1)
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["running"]
 
 
-def test_a_persons_request_waits_for_no_feedback(world: AppContext, govern: Govern) -> None:
+def test_a_persons_request_waits_for_no_feedback(world: AppContext, make_supervisor: MakeSupervisor) -> None:
     queue(world, "alert")
     queue(world, "manual")  # joins it
-    govern(LONG).tick(lease_of(world))
+    make_supervisor(LONG).tick(lease_of(world))
     assert states(world) == ["running"]
 
 
-def test_the_cooldown_makes_an_alerts_request_wait(world: AppContext, govern: Govern) -> None:
-    governor, lease = govern(["sh", "-c", "exit 1"]), lease_of(world)
+def test_the_cooldown_makes_an_alerts_request_wait(world: AppContext, make_supervisor: MakeSupervisor) -> None:
+    supervisor, lease = make_supervisor(["sh", "-c", "exit 1"]), lease_of(world)
     answer(world, 20)
     queue(world)
-    governor.tick(lease)
-    until_ended(governor)
+    supervisor.tick(lease)
+    until_ended(supervisor)
     queue(world, "alert")
     tick(world, minutes=59)
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["failed", "queued"]
     tick(world, minutes=2)
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["failed", "running"]
 
 
-def test_the_daily_cap_makes_an_alerts_request_wait(world: AppContext, govern: Govern) -> None:
-    governor, lease = govern(["sh", "-c", "exit 1"]), lease_of(world)
+def test_the_daily_cap_makes_an_alerts_request_wait(world: AppContext, make_supervisor: MakeSupervisor) -> None:
+    supervisor, lease = make_supervisor(["sh", "-c", "exit 1"]), lease_of(world)
     answer(world, 20)
     for _ in range(3):
         queue(world, "alert")
-        governor.tick(lease)
-        until_ended(governor)
+        supervisor.tick(lease)
+        until_ended(supervisor)
         tick(world, hours=2)
     assert states(world) == ["failed", "failed", "queued"]
     tick(world, hours=20)
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["failed", "failed", "running"]
 
 
-def test_a_daily_cap_of_zero_lets_only_people_retrain(world: AppContext, govern: Govern) -> None:
+def test_a_daily_cap_of_zero_lets_only_people_retrain(world: AppContext, make_supervisor: MakeSupervisor) -> None:
     with_rules(world, RULES.replace("daily_cap: 2", "daily_cap: 0"))
-    governor, lease = govern(LONG), lease_of(world)
+    supervisor, lease = make_supervisor(LONG), lease_of(world)
     answer(world, 20)
     queue(world, "alert")
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["queued"]
     queue(world, "manual")
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["running"]
 
 
 @pytest.mark.both_databases
-def test_a_governor_that_no_longer_leads_starts_nothing(world: AppContext, govern: Govern) -> None:
+def test_a_governor_that_no_longer_leads_starts_nothing(world: AppContext, make_supervisor: MakeSupervisor) -> None:
     queue(world)
     lease = lease_of(world, "paused")
     tick(world, seconds=16)
     lease_of(world, "next")
-    governor = govern(LONG)
+    supervisor = make_supervisor(LONG)
     with pytest.raises(FencedError):
-        governor.tick(lease)
-    assert (states(world), governor._children) == (["queued"], {})
+        supervisor.tick(lease)
+    assert (states(world), supervisor._children) == (["queued"], {})
 
 
 def abandoned(context: AppContext) -> tuple[str, Lease]:
@@ -254,109 +260,117 @@ def abandoned(context: AppContext) -> tuple[str, Lease]:
 
 
 @pytest.mark.both_databases
-def test_an_abandoned_retraining_is_closed_and_run_again_once(world: AppContext, govern: Govern) -> None:
+def test_an_abandoned_retraining_is_closed_and_run_again_once(
+    world: AppContext, make_supervisor: MakeSupervisor
+) -> None:
     queued, lease = abandoned(world)
-    governor = govern(LONG)
-    governor.tick(lease)
+    supervisor = make_supervisor(LONG)
+    supervisor.tick(lease)
     first, rerun = all_retrainings(world)
     assert (first.id, first.state, rerun.state, rerun.rerun_of) == (queued, "abandoned", "running", queued)
     assert isinstance(world.tracking, FakeTracking)
     assert world.tracking.closed == [("run-7", "KILLED")]
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["abandoned", "running"]
 
 
-def test_a_live_heartbeat_keeps_a_retraining_from_being_closed(world: AppContext, govern: Govern) -> None:
+def test_a_live_heartbeat_keeps_a_retraining_from_being_closed(
+    world: AppContext, make_supervisor: MakeSupervisor
+) -> None:
     queued, lease = abandoned(world)
     with world.database.write() as connection:
         retraining_queue.record_heartbeat(connection, queued, "dead", world.clock(), None)
-    govern(LONG).tick(lease)
+    make_supervisor(LONG).tick(lease)
     assert states(world) == ["running"]
 
 
 def test_mlflow_being_away_does_not_keep_an_abandoned_retraining_open(
-    world: AppContext, govern: Govern, caplog: pytest.LogCaptureFixture
+    world: AppContext, make_supervisor: MakeSupervisor, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, lease = abandoned(world)
-    govern(LONG, world.replace(tracking=FakeTracking(away=True))).tick(lease)
+    make_supervisor(LONG, world.replace(tracking=FakeTracking(away=True))).tick(lease)
     assert states(world) == ["abandoned", "running"]
     assert "run-7 stays open" in caplog.text
 
 
-def test_closing_ends_the_child_and_hands_its_work_to_the_next_watcher(world: AppContext, govern: Govern) -> None:
+def test_closing_ends_the_child_and_hands_its_work_to_the_next_watcher(
+    world: AppContext, make_supervisor: MakeSupervisor
+) -> None:
     queued = queue(world)
-    governor, lease = govern(LONG), lease_of(world)
-    governor.tick(lease)
-    [(_, child, _)] = governor._children.values()
-    governor.close()
+    supervisor, lease = make_supervisor(LONG), lease_of(world)
+    supervisor.tick(lease)
+    [(_, child, _)] = supervisor._children.values()
+    supervisor.close()
     assert child.poll() is not None
     first, again = all_retrainings(world)
     assert (first.id, first.state, again.state, again.reason) == (queued, "abandoned", "queued", "r")
 
 
-def test_a_closed_governor_starts_nothing_more(world: AppContext, govern: Govern) -> None:
+def test_a_closed_governor_starts_nothing_more(world: AppContext, make_supervisor: MakeSupervisor) -> None:
     queue(world)
-    governor, lease = govern(LONG), lease_of(world)
-    governor.close()
-    governor.tick(lease)
+    supervisor, lease = make_supervisor(LONG), lease_of(world)
+    supervisor.close()
+    supervisor.tick(lease)
     assert states(world) == ["queued"]
 
 
 def test_closing_beside_a_running_round_takes_no_ended_child_for_a_failed_one(
-    world: AppContext, govern: Govern
+    world: AppContext, make_supervisor: MakeSupervisor
 ) -> None:
     queue(world)
-    governor, lease = govern(LONG), lease_of(world)
-    governor.tick(lease)
+    supervisor, lease = make_supervisor(LONG), lease_of(world)
+    supervisor.tick(lease)
     stopping = threading.Event()
 
     def watching() -> None:
         while not stopping.is_set():
-            governor.reap()
+            supervisor.reap()
 
     thread = threading.Thread(target=watching)
     thread.start()
     time.sleep(0.05)
-    governor.close()
+    supervisor.close()
     stopping.set()
     thread.join()
     assert states(world) == ["abandoned", "queued"]
 
 
-def test_closing_without_a_database_still_ends_every_child(world: AppContext, govern: Govern) -> None:
+def test_closing_without_a_database_still_ends_every_child(world: AppContext, make_supervisor: MakeSupervisor) -> None:
     queue(world)
     flaky = FlakyDatabase(world.database)
     world = world.replace(database=flaky)
-    governor = govern(LONG, world)
-    governor.tick(lease_of(world))
-    [(_, child, _)] = governor._children.values()
+    supervisor = make_supervisor(LONG, world)
+    supervisor.tick(lease_of(world))
+    [(_, child, _)] = supervisor._children.values()
     flaky.away = True
     with pytest.raises(StoreUnavailableError):
-        governor.close()
+        supervisor.close()
     assert child.poll() is not None
 
 
 def test_a_child_that_ignores_the_request_to_end_is_killed(world: AppContext) -> None:
     queue(world)
-    governor = retraining_supervisor(
+    supervisor = retraining_supervisor(
         world, lambda *_: ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], terminate_timeout_seconds=0.3
     )
-    governor.tick(lease_of(world))
-    [(_, child, _)] = governor._children.values()
+    supervisor.tick(lease_of(world))
+    [(_, child, _)] = supervisor._children.values()
     time.sleep(0.2)
-    governor.close()
+    supervisor.close()
     assert child.returncode == -9
     assert states(world) == ["abandoned", "queued"]
 
 
-def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(world: AppContext, govern: Govern) -> None:
+def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(
+    world: AppContext, make_supervisor: MakeSupervisor
+) -> None:
     with_rules(world, RULES.replace("daily_cap: 2", "daily_cap: 50, breaker: 2").replace("1h, d", "0s, d"))
     answer(world, 12)
-    lease, governor = lease_of(world, life=timedelta(days=9)), govern(["sh", "-c", "exit 1"])
+    lease, supervisor = lease_of(world, life=timedelta(days=9)), make_supervisor(["sh", "-c", "exit 1"])
     for _ in range(5):
         queue(world, "alert")
-        governor.tick(lease)
-        until_ended(governor)
+        supervisor.tick(lease)
+        until_ended(supervisor)
         tick(world, minutes=1)
     assert states(world) == ["failed", "failed", "queued"]
     with world.database.read() as connection:
@@ -364,10 +378,10 @@ def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(world: App
         assert (task.kind, len(task.details["retrainings"])) == ("review-retraining", 2)
         assert [entry["action"] for entry in audit_entries.recent_entries(connection)].count("breaker") == 1
     queue(world, "manual")
-    governor.tick(lease)
-    until_ended(governor)
+    supervisor.tick(lease)
+    until_ended(supervisor)
     tick(world, minutes=1)
-    governor.tick(lease)
+    supervisor.tick(lease)
     assert states(world) == ["failed", "failed", "failed"]
     with world.database.read() as connection:
         assert tasks.open_tasks(connection, "digits") == []

@@ -21,6 +21,7 @@ from mlplatform.retraining.training_labels import (
 )
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import review_samples
+from monitors.rules.block_unit import DAY_UNIT, LABEL_UNIT, REQUEST_UNIT
 from pipelines.builtin.digits import PIPELINE
 from pipelines.data import content_hash
 from tests.support.platform_world import START, picture, prediction, recorded
@@ -113,7 +114,7 @@ def test_a_label_judges_by_the_chance_it_was_drawn_with(database: Database) -> N
         (amended, "review"),
         (arrived, "delayed"),
     }
-    assert len(set(labels.blocks.values())) == 6
+    assert len(set(labels.blocks(REQUEST_UNIT).values())) == 6
 
 
 def test_audit_labels_judge_where_nothing_was_drawn_and_pictures_of_one_request_are_a_block(database: Database) -> None:
@@ -123,6 +124,8 @@ def test_audit_labels_judge_where_nothing_was_drawn_and_pictures_of_one_request_
         label(database, key, "1")
     labels = load_training_labels(database, PIPELINE)
     assert set(labels.judging_shares.values()) == {1.0}
-    first, second, third = (labels.blocks[content_hash(picture(seed))] for seed in (1, 2, 3))
-    assert first == second == "request both"
+    first, second, third = (labels.blocks(REQUEST_UNIT)[content_hash(picture(seed))] for seed in (1, 2, 3))
+    assert first == second == "both"
     assert third != first
+    assert len(set(labels.blocks(DAY_UNIT).values())) == 1
+    assert len(set(labels.blocks(LABEL_UNIT).values())) == 3

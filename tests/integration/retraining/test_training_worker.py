@@ -31,7 +31,7 @@ from pipelines.training.training_loop import EpochMetrics
 from tests.support.bars import draw_bars
 from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
 from tests.support.platform_world import START, FakeClock, prediction, recorded
-from tests.support.training_shop import claimed, now_of
+from tests.support.training_context import claimed, now_of
 from tests.support.waiting import eventually
 
 SHADOWING = """\
@@ -49,7 +49,7 @@ def family() -> Pipeline:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
+def training_context(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
     """A platform that trains into a registry in memory; which database it has does not matter here."""
     shutil.copy(sqlite_template, tmp_path / "platform.db")
     settings = Settings(_env_file=None, home=tmp_path, heartbeat_seconds=0.05)
@@ -60,86 +60,95 @@ def shop(tmp_path: Path, sqlite_template: Path) -> Iterator[AppContext]:
 
 
 def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_with_its_champion(
-    shop: AppContext, family: Pipeline
+    training_context: AppContext, family: Pipeline
 ) -> None:
-    row = claimed(shop)
-    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
-    check_first_champion(shop, row)
-    again = training_worker(shop).train(family, "the same again", "ada")
+    row = claimed(training_context)
+    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
+    check_first_champion(training_context, row)
+    again = training_worker(training_context).train(family, "the same again", "ada")
     assert again.promotion is None
     assert again.candidate.verdict.outcome != "promote"
-    assert (shop.catalog.alias("bars", "champion"), shop.catalog.alias("bars", "challenger")) == (1, 2)
-    assert isinstance(shop.tracking, FakeTracking)
-    assert shop.tracking.runs[1].tags["mlplatform.trigger"] == "manual"
+    assert (
+        training_context.catalog.alias("bars", "champion"),
+        training_context.catalog.alias("bars", "challenger"),
+    ) == (1, 2)
+    assert isinstance(training_context.tracking, FakeTracking)
+    assert training_context.tracking.runs[1].tags["mlplatform.trigger"] == "manual"
 
 
-def check_first_champion(shop: AppContext, row: retraining_queue.Retraining) -> None:
+def check_first_champion(training_context: AppContext, row: retraining_queue.Retraining) -> None:
     """Row, run and promotion name each other."""
-    done, current = now_of(shop, row), promotion_service(shop).current("bars")
+    done, current = now_of(training_context, row), promotion_service(training_context).current("bars")
     assert (done.state, done.candidate_version, done.promoted, done.error) == ("succeeded", 1, True, None)
     assert done.verdict is not None
     assert done.verdict["outcome"] == "promote"
-    assert isinstance(shop.tracking, FakeTracking)
-    [run] = shop.tracking.runs
+    assert isinstance(training_context.tracking, FakeTracking)
+    [run] = training_context.tracking.runs
     assert done.run_id == run.id
     assert {"mlplatform.retraining": row.id, "mlplatform.trigger": "manual"}.items() <= run.tags.items()
     assert current is not None
     assert (current.kind, current.retraining_id, current.actor) == ("first", row.id, f"retraining/{row.id}")
 
 
-def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(shop: AppContext, family: Pipeline) -> None:
+def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(
+    training_context: AppContext, family: Pipeline
+) -> None:
     def gone(_folder: Path | None) -> object:
         raise MissingDataError("/data is not there")
 
-    row = claimed(shop)
-    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: replace(family, load=gone)) == "failed"  # type: ignore[arg-type]
-    done = now_of(shop, row)
+    row, without_data = claimed(training_context), replace(family, load=gone)  # type: ignore[arg-type]
+    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: without_data) == "failed"
+    done = now_of(training_context, row)
     assert (done.state, done.error) == ("failed", "MissingDataError: /data is not there")
 
 
-def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(shop: AppContext) -> None:
-    row = claimed(shop, "letters")
-    assert training_worker(shop).run_retraining(row.id, "me") == "failed"
-    assert (now_of(shop, row).error or "").startswith("UnknownPipelineError: unknown pipeline 'letters'")
+def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(training_context: AppContext) -> None:
+    row = claimed(training_context, "letters")
+    assert training_worker(training_context).run_retraining(row.id, "me") == "failed"
+    assert (now_of(training_context, row).error or "").startswith("UnknownPipelineError: unknown pipeline 'letters'")
 
 
-def test_a_retraining_that_was_closed_meanwhile_registers_nothing(shop: AppContext, family: Pipeline) -> None:
-    row = claimed(shop)
+def test_a_retraining_that_was_closed_meanwhile_registers_nothing(
+    training_context: AppContext, family: Pipeline
+) -> None:
+    row = claimed(training_context)
 
     def cancelled(_name: str) -> Pipeline:
-        with shop.database.write() as connection:
-            retraining_endings.cancel(connection, row.id, "tester", shop.clock())
+        with training_context.database.write() as connection:
+            retraining_endings.cancel(connection, row.id, "tester", training_context.clock())
         return family
 
-    assert training_worker(shop).run_retraining(row.id, "me", cancelled) == "cancelled"
-    assert now_of(shop, row).state == "cancelled"
-    assert shop.catalog.versions("bars") == ()
-    assert isinstance(shop.tracking, FakeTracking)
-    assert shop.tracking.runs == []
+    assert training_worker(training_context).run_retraining(row.id, "me", cancelled) == "cancelled"
+    assert now_of(training_context, row).state == "cancelled"
+    assert training_context.catalog.versions("bars") == ()
+    assert isinstance(training_context.tracking, FakeTracking)
+    assert training_context.tracking.runs == []
 
 
-def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(shop: AppContext, family: Pipeline) -> None:
-    row, cancelled = claimed(shop), threading.Event()
+def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(
+    training_context: AppContext, family: Pipeline
+) -> None:
+    row, cancelled = claimed(training_context), threading.Event()
 
     def load(folder: Path | None) -> Split:
         threading.Thread(target=cancel_when_training).start()
         return family.load(folder)
 
     def cancel_when_training() -> None:
-        eventually(lambda: now_of(shop, row).run_id is not None)
-        with shop.database.write() as connection:
-            retraining_endings.cancel(connection, row.id, "tester", shop.clock())
+        eventually(lambda: now_of(training_context, row).run_id is not None)
+        with training_context.database.write() as connection:
+            retraining_endings.cancel(connection, row.id, "tester", training_context.clock())
         cancelled.set()
 
     long = replace(family.recipes["easy"], epochs=10_000, patience=10_000)
     endless = replace(family, load=load, recipes={"easy": long})
-    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: endless) == "cancelled"
+    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: endless) == "cancelled"
     assert cancelled.is_set()
-    done = now_of(shop, row)
+    done = now_of(training_context, row)
     assert (done.state, done.error) == ("cancelled", "cancelled by tester")
-    assert shop.catalog.versions("bars") == ()
-    assert isinstance(shop.tracking, FakeTracking)
-    assert [run.status for run in shop.tracking.runs] == ["KILLED"]
+    assert training_context.catalog.versions("bars") == ()
+    assert isinstance(training_context.tracking, FakeTracking)
+    assert [run.status for run in training_context.tracking.runs] == ["KILLED"]
 
 
 class OvertakingCatalog(MemoryCatalog):
@@ -174,10 +183,10 @@ def answered(context: AppContext, images: ImageSet) -> list[str]:
 
 
 def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_those_in_doubt(
-    shop: AppContext, family: Pipeline
+    training_context: AppContext, family: Pipeline
 ) -> None:
     images = draw_bars(30, 9)
-    keys = answered(shop, images)
+    keys = answered(training_context, images)
     names = [family.classes[label] for label in images.labels]
     given = [
         label_records.SubmittedLabel(key, name, "audit", "ada", START) for key, name in zip(keys, names, strict=True)
@@ -185,52 +194,52 @@ def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_tho
     given += [
         label_records.SubmittedLabel(keys[0], name, "delayed", "", START) for name in family.classes if name != names[0]
     ]
-    with shop.database.write() as connection:
+    with training_context.database.write() as connection:
         ids = {each.id for each in label_records.insert_labels(connection, given, START)}
-    row = claimed(shop)
-    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
-    assert isinstance(shop.tracking, FakeTracking)
-    told = json.loads(shop.tracking.runs[0].texts["lineage.json"])
+    row = claimed(training_context)
+    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
+    assert isinstance(training_context.tracking, FakeTracking)
+    told = json.loads(training_context.tracking.runs[0].texts["lineage.json"])
     named = [each["feedback_id"] for each in (*told["trained"], *told["set_aside"])] + told["judged"]
     assert sorted(named) == sorted(ids)
-    with shop.database.read() as connection:
+    with training_context.database.read() as connection:
         [task] = tasks.open_tasks(connection, "bars", "label-review")
     assert task.key == f"label-review/{row.id}"
     assert [item["id"] for item in task.details["predictions"]] == [keys[0]]
 
 
-def test_a_champion_changed_meanwhile_is_not_overwritten(shop: AppContext, family: Pipeline) -> None:
-    assert isinstance(shop.tracking, FakeTracking)
-    catalog = OvertakingCatalog(shop.tracking)
-    shop = catalog.context = shop.replace(catalog=catalog)
-    row = claimed(shop)
-    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "failed"
-    assert "the champion is version 1, not None" in (now_of(shop, row).error or "")
-    current = promotion_service(shop).current("bars")
+def test_a_champion_changed_meanwhile_is_not_overwritten(training_context: AppContext, family: Pipeline) -> None:
+    assert isinstance(training_context.tracking, FakeTracking)
+    catalog = OvertakingCatalog(training_context.tracking)
+    training_context = catalog.context = training_context.replace(catalog=catalog)
+    row = claimed(training_context)
+    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: family) == "failed"
+    assert "the champion is version 1, not None" in (now_of(training_context, row).error or "")
+    current = promotion_service(training_context).current("bars")
     assert current is not None
     assert current.actor == "somebody"
 
 
 @contextmanager
-def beating(context: AppContext, row: retraining_queue.Retraining) -> Iterator[RetrainingHeartbeat]:
-    pulse = RetrainingHeartbeat(context.database, context.clock, context.settings.heartbeat_seconds, row.id, "me")
-    pulse.start()
+def running_heartbeat(context: AppContext, row: retraining_queue.Retraining) -> Iterator[RetrainingHeartbeat]:
+    heartbeat = RetrainingHeartbeat(context.database, context.clock, context.settings.heartbeat_seconds, row.id, "me")
+    heartbeat.start()
     try:
-        yield pulse
+        yield heartbeat
     finally:
-        pulse.close()
+        heartbeat.close()
 
 
-def test_the_pulse_beats_and_carries_the_progress(shop: AppContext) -> None:
-    row = claimed(shop)
-    with beating(shop, row) as pulse:
-        pulse.report_epoch(EpochMetrics(2, 5, 0.1, 0.9, 0.1, 0.87654, 0.01, 1.0))
-        assert isinstance(shop.clock, FakeClock)
-        later = shop.clock.tick(seconds=10)
-        eventually(lambda: now_of(shop, row).heartbeat_at == later)
-        eventually(lambda: now_of(shop, row).progress is not None)
-        assert not pulse.ownership_lost.is_set()
-    assert now_of(shop, row).progress == {
+def test_the_pulse_beats_and_carries_the_progress(training_context: AppContext) -> None:
+    row = claimed(training_context)
+    with running_heartbeat(training_context, row) as heartbeat:
+        heartbeat.report_epoch(EpochMetrics(2, 5, 0.1, 0.9, 0.1, 0.87654, 0.01, 1.0))
+        assert isinstance(training_context.clock, FakeClock)
+        later = training_context.clock.tick(seconds=10)
+        eventually(lambda: now_of(training_context, row).heartbeat_at == later)
+        eventually(lambda: now_of(training_context, row).progress is not None)
+        assert not heartbeat.ownership_lost.is_set()
+    assert now_of(training_context, row).progress == {
         "step": "training",
         "epoch": 2,
         "epochs": 5,
@@ -238,47 +247,54 @@ def test_the_pulse_beats_and_carries_the_progress(shop: AppContext) -> None:
     }
 
 
-def test_before_the_first_epoch_the_progress_names_the_step(shop: AppContext) -> None:
-    row = claimed(shop)
-    with beating(shop, row) as pulse:
-        pulse.set_step("choosing rows")
-        eventually(lambda: now_of(shop, row).progress == {"step": "choosing rows"})
-        pulse.report_epoch(EpochMetrics(5, 5, 0.1, 0.9, 0.1, 0.9, 0.01, 1.0))
-        eventually(lambda: (now_of(shop, row).progress or {}).get("step") == "judging")
+def test_before_the_first_epoch_the_progress_names_the_step(training_context: AppContext) -> None:
+    row = claimed(training_context)
+    with running_heartbeat(training_context, row) as heartbeat:
+        heartbeat.set_step("choosing rows")
+        eventually(lambda: now_of(training_context, row).progress == {"step": "choosing rows"})
+        heartbeat.report_epoch(EpochMetrics(5, 5, 0.1, 0.9, 0.1, 0.9, 0.01, 1.0))
+        eventually(lambda: (now_of(training_context, row).progress or {}).get("step") == "judging")
 
 
-def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(shop: AppContext, family: Pipeline) -> None:
+def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(
+    training_context: AppContext, family: Pipeline
+) -> None:
     def too_much(_folder: Path | None) -> Split:
         raise MemoryError
 
-    shop = shop.replace(settings=shop.settings.model_copy(update={"training_memory_mb": 600}))
-    row = claimed(shop)
-    assert training_worker(shop).run_retraining(row.id, "me", lambda _name: replace(family, load=too_much)) == "failed"
-    assert (now_of(shop, row).error or "").startswith(
+    training_context = training_context.replace(
+        settings=training_context.settings.model_copy(update={"training_memory_mb": 600})
+    )
+    row = claimed(training_context)
+    assert (
+        training_worker(training_context).run_retraining(row.id, "me", lambda _name: replace(family, load=too_much))
+        == "failed"
+    )
+    assert (now_of(training_context, row).error or "").startswith(
         "memory ran out (its limit is 600 MiB, PLATFORM_TRAINING_MEMORY_MB)"
     )
 
 
-def test_the_pulse_notices_that_the_row_was_taken_away(shop: AppContext) -> None:
-    row = claimed(shop)
-    with beating(shop, row) as pulse:
-        with shop.database.write() as connection:
-            retraining_endings.cancel(connection, row.id, "tester", shop.clock())
-        assert pulse.ownership_lost.wait(20)
+def test_the_pulse_notices_that_the_row_was_taken_away(training_context: AppContext) -> None:
+    row = claimed(training_context)
+    with running_heartbeat(training_context, row) as heartbeat:
+        with training_context.database.write() as connection:
+            retraining_endings.cancel(connection, row.id, "tester", training_context.clock())
+        assert heartbeat.ownership_lost.wait(20)
 
 
-def test_a_retraining_ends_with_the_watcher_that_started_it(shop: AppContext) -> None:
-    row = claimed(shop)
+def test_a_retraining_ends_with_the_watcher_that_started_it(training_context: AppContext) -> None:
+    row = claimed(training_context)
     script = (
         "import time; from mlplatform.clock import utc_now; from mlplatform.store.database import Database\n"
         "from mlplatform.retraining.heartbeat import RetrainingHeartbeat\n"
-        f"database = Database({shop.settings.store_url!r})\n"
+        f"database = Database({training_context.settings.store_url!r})\n"
         f"RetrainingHeartbeat(database, utc_now, 0.05, {row.id!r}, 'me', _parent=1).start(); time.sleep(60)"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=False)
     assert ended.returncode == 75, ended.stderr.decode()
     assert b"the watcher that started this retraining died" in ended.stderr
-    assert now_of(shop, row).state == "running"  # for the next watcher to close
+    assert now_of(training_context, row).state == "running"  # for the next watcher to close
 
 
 def test_the_revision_is_that_of_the_checkout() -> None:

@@ -20,7 +20,7 @@ from mlplatform.host.processes import free_port
 from mlplatform.store.database import Database
 from mlplatform.store.timeouts import DatabaseTimeouts, long_statements, reserved_connections
 from tests.support.own_database import Own, own_database
-from tests.support.tcp_proxy import Door
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.postgres
 SHORT = DatabaseTimeouts(statement_seconds=0.4, lock_seconds=0.2, pool_seconds=0.2, connect_seconds=0.5)
@@ -156,11 +156,11 @@ def test_work_behind_requests_has_connections_where_requests_hold_all_of_theirs(
 
 
 @pytest.fixture
-def door(own: Own) -> Iterator[Door]:
+def proxy(own: Own) -> Iterator[TcpProxy]:
     host, port = own.connect.get("host", "127.0.0.1"), int(own.connect.get("port", "5432"))
     if host.startswith("/"):
         pytest.skip("the test server is reached by a socket file: no door fits before it")
-    made = Door(host, port)
+    made = TcpProxy(host, port)
     try:
         yield made
     finally:
@@ -168,23 +168,23 @@ def door(own: Own) -> Iterator[Door]:
 
 
 @pytest.mark.parametrize("when", ["between transactions", "within one"])
-def test_connections_that_fall_silent_are_given_up_and_made_anew(own: Own, door: Door, when: str) -> None:
+def test_connections_that_fall_silent_are_given_up_and_made_anew(own: Own, proxy: TcpProxy, when: str) -> None:
     def meanwhile(database: Database) -> None:
         with database.write() as connection:
             connection.execute(text("SELECT 1"))
-            door.fall_silent()
+            proxy.fall_silent()
             connection.execute(text("SELECT 1"))
 
-    with store(own.url(host="127.0.0.1", port=str(door.local_port), connect_timeout="2"), SHORT) as database:
+    with store(own.url(host="127.0.0.1", port=str(proxy.local_port), connect_timeout="2"), SHORT) as database:
         note(database, "before")
         if when == "within one":
             with pytest.raises(StoreUnavailableError, match="nothing came"):
                 meanwhile(database)
         else:
-            door.fall_silent()
+            proxy.fall_silent()
             with pytest.raises(StoreUnavailableError):
                 note(database, "meanwhile")
-        door.speak()
+        proxy.speak()
         note(database, "after")
         assert {"before", "after"} <= notes(database)
 

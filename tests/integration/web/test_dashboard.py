@@ -9,7 +9,7 @@ from mlplatform.alerting import alert_records
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.serve.api_server import ApiServer
 from tests.support.api_server import running
-from tests.support.monitoring_world import all_alerts, breach, rule, with_rules
+from tests.support.monitoring_world import RULES, all_alerts, breach, rule, with_rules
 
 
 @pytest.fixture
@@ -42,6 +42,18 @@ def test_on_the_dashboard_every_value_has_its_name_and_every_time_is_to_the_minu
     times = [text for name, text in cells if name in ("at", "opened at", "requested at")]
     assert times
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", text) for text in times)
+
+
+def test_the_dashboard_says_beside_a_rule_what_it_can_find(server: ApiServer) -> None:
+    with_rules(server.context, RULES.replace("min_samples: 20,", "min_samples: 20, false_alarms: 1 per 90d,"))
+    breach(server.context)
+    for name in ("accuracy-drop", "latency"):
+        evaluate(server.context, rule(server.context, name), server.context.clock())
+    with running(server) as client:
+        page = client.get("/").text
+    finds = dict(re.findall(r"<td data-name='rule'>([a-z-]+)</td>.*?<td data-name='finds'>([^<]*)", page))
+    assert re.search(r"a drop of .* points is found within \d+ days in 9 of 10 cases", finds["accuracy-drop"])
+    assert finds["latency"] == "", "it reads no labels"
 
 
 def test_an_alerts_page_explains_it_and_takes_an_acknowledgement_once(server: ApiServer, firing: str) -> None:

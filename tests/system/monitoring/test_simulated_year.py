@@ -85,7 +85,7 @@ class Year:
         return httpx.Response(200)
 
     def retrain(self) -> None:
-        """What the governor's children would do: a training on new labels, which learns the world as it is."""
+        """What the supervisor's children would do: a training on new labels, which learns the world as it is."""
         config, owner = self.context.rules.retraining, uuid7()
         limits = RetrainingLimits(config.cooldown, config.daily_cap)
         with self.context.database.write() as connection:
@@ -114,7 +114,7 @@ def test_a_year_goes_by(context: AppContext, seed: int) -> None:
         pytest.skip("one year on PostgreSQL is enough")
     promote(with_rules(context, RULES))
     year = Year(context, np.random.default_rng(seed))
-    courier = create_dispatcher(
+    dispatcher = create_dispatcher(
         context, create_delivery(context, httpx.Client(transport=httpx.MockTransport(year.answer)))
     )
     days_fired: list[int] = []
@@ -129,11 +129,11 @@ def test_a_year_goes_by(context: AppContext, seed: int) -> None:
             evaluate(context, rule, slot_at(context.clock(), EVERY))
             fresh = [alert for alert in all_alerts(context) if alert.id not in before]
             days_fired += [year.day for alert in fresh if alert.rule == "accuracy-drop"]
-        courier.dispatch_due()
+        dispatcher.dispatch_due()
         year.retrain()
     for _ in range(10):
         tick(context, hours=6)
-        courier.dispatch_due()
+        dispatcher.dispatch_due()
 
     with context.database.read() as connection:
         made = evaluations.recent(connection, limit=100_000)

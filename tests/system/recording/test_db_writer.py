@@ -27,7 +27,7 @@ from mlplatform.recording.spool.record_format import encode_frames, encode_predi
 from mlplatform.recording.thread_writer import ThreadWriter, Writer
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
-from tests.support.api_server import shelf_in
+from tests.support.api_server import spool_directory_in
 from tests.support.platform_world import picture, prediction
 
 
@@ -131,8 +131,10 @@ def test_a_row_that_ends_the_process_again_and_again_is_set_aside_and_its_neighb
     database: Database, tmp_path: Path
 ) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL))
-    shelf = shelf_in(tmp_path)
-    recorder = Recorder(writer, spool_directory=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
+    spool_directory = spool_directory_in(tmp_path)
+    recorder = Recorder(
+        writer, spool_directory=spool_directory, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01)
+    )
     answers = [answer(seed) for seed in range(5)]
     deadly = PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7))
     recorder.append([*answers[:2], deadly, *answers[2:]])
@@ -141,7 +143,7 @@ def test_a_row_that_ends_the_process_again_and_again_is_set_aside_and_its_neighb
     counts = recorder.close()
     assert (counts.recorded, counts.failed, counts.queued) == (5, 1, 0)
     assert ids(database) == sorted(one.prediction.id for one in answers)
-    assert b"deadly" in (shelf.root / REFUSED_FILE).read_bytes()
+    assert b"deadly" in (spool_directory.root / REFUSED_FILE).read_bytes()
 
 
 def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_can_be_written(
@@ -241,8 +243,10 @@ def test_the_process_ends_when_its_server_is_killed(tmp_path: Path) -> None:
 def test_answers_kept_while_the_process_is_killed_again_and_again_are_recorded_once(
     beside: ProcessWriter, database: Database, tmp_path: Path
 ) -> None:
-    shelf = shelf_in(tmp_path, rows=5_000)
-    recorder = Recorder(beside, spool_directory=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01))
+    spool_directory = spool_directory_in(tmp_path, rows=5_000)
+    recorder = Recorder(
+        beside, spool_directory=spool_directory, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01)
+    )
     recorder.start()
     answers = [answer(seed) for seed in range(400)]
     killing = threading.Event()
@@ -294,8 +298,10 @@ def test_a_process_that_cannot_be_started_is_waited_for_and_no_row_is_to_blame(
 ) -> None:
     starting = Starting()
     writer = ProcessWriter(url_of(database), start=starting)
-    shelf = shelf_in(tmp_path)
-    recorder = Recorder(writer, spool_directory=shelf, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.001))
+    spool_directory = spool_directory_in(tmp_path)
+    recorder = Recorder(
+        writer, spool_directory=spool_directory, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.001)
+    )
     starting.failures = [*UNSTARTED, *UNSTARTED]
     answers = [answer(seed) for seed in range(7)]
     recorder.append(answers)

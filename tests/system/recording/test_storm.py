@@ -8,7 +8,7 @@ import pytest
 from mlplatform.host.processes import ManagedProcess, free_port
 from tests.support.platform_processes import World, behind_a_door
 from tests.support.storm import Locked, Outcome, Stoppable, Storm, compared, settled
-from tests.support.tcp_proxy import Door
+from tests.support.tcp_proxy import TcpProxy
 
 SECONDS = float(os.environ.get("PLATFORM_TEST_STORM_SECONDS", "8"))
 
@@ -16,8 +16,8 @@ SECONDS = float(os.environ.get("PLATFORM_TEST_STORM_SECONDS", "8"))
 class Shut:
     """PostgreSQL behind a door."""
 
-    def __init__(self, door: Door) -> None:
-        self.stop, self.resume = door.shut, door.reopen
+    def __init__(self, proxy: TcpProxy) -> None:
+        self.stop, self.resume = proxy.shut, proxy.reopen
 
 
 def stormed(world: World, database: Stoppable, spools: Path) -> Outcome:
@@ -58,5 +58,5 @@ def test_a_storm_over_sqlite_loses_and_doubles_nothing_that_was_answered(world: 
 @pytest.mark.timeout(400)
 @pytest.mark.postgres
 def test_a_storm_over_postgres_loses_and_doubles_nothing_that_was_answered(world: World) -> None:
-    with behind_a_door(world) as (moved, door):
-        nothing_was_lost(stormed(moved, Shut(door), world.context.settings.spool_folder))
+    with behind_a_door(world) as (moved, proxy):
+        nothing_was_lost(stormed(moved, Shut(proxy), world.context.settings.spool_folder))

@@ -46,7 +46,7 @@ LIMITS = st.fixed_dictionaries(
 
 
 class RetrainingMachine(PlatformMachine):
-    """Drives the governor with children that wait to be told how to end."""
+    """Drives the supervisor with children that wait to be told how to end."""
 
     def __init__(self, template: Path) -> None:
         super().__init__(template)
@@ -56,7 +56,7 @@ class RetrainingMachine(PlatformMachine):
         self.over: dict[str, str] = {}
         self.asked = 0
         with_rules(self.context)
-        self.governor = self.new_governor()
+        self.supervisor = self.new_supervisor()
 
     # --- what happens
 
@@ -72,7 +72,7 @@ class RetrainingMachine(PlatformMachine):
         with_rules(
             self.context, RULES.replace("cooldown: 1h, daily_cap: 2, min_feedback: 10", f"{text}, min_feedback: 0")
         )
-        self.governor.policy = self.context.rules.retraining
+        self.supervisor.policy = self.context.rules.retraining
 
     @rule(minutes=st.sampled_from([1, 20, 70, 400, 1500]))
     def time_goes_by(self, minutes: int) -> None:
@@ -120,7 +120,7 @@ class RetrainingMachine(PlatformMachine):
     @rule(ending=st.sampled_from(ENDINGS))
     def the_training_ends(self, ending: Ending) -> None:
         row = self.running()
-        if row is None or row.id not in self.governor._children:
+        if row is None or row.id not in self.supervisor._children:
             return
         self.clock.tick(minutes=1)
         if ending in ("better", "promotes and dies") and not row.dry_run:
@@ -131,12 +131,12 @@ class RetrainingMachine(PlatformMachine):
                 now, owner = self.clock.now, row.owner or ""
                 retraining_endings.finish(connection, row.id, owner, "succeeded", now, promoted=made is not None)
         self.end_child(row.id, 0 if ending in ("useless", "better", "says nothing") else 3)
-        self.governor.reap()
+        self.supervisor.reap()
 
     @rule()
     def the_training_promotes_and_goes_on(self) -> None:
         row = self.running()
-        if row is not None and row.id in self.governor._children and row.id not in self.promoted_by():
+        if row is not None and row.id in self.supervisor._children and row.id not in self.promoted_by():
             self.promote("retraining", (row.id, row.owner or ""))
 
     @rule()
@@ -177,10 +177,10 @@ class RetrainingMachine(PlatformMachine):
     @rule(well=st.booleans(), minutes_back=st.sampled_from([0, 0, 90]))
     def another_watcher_takes_over(self, well: bool, minutes_back: int) -> None:
         if well:
-            self.governor.close()
-        for key in list(self.governor._children):
+            self.supervisor.close()
+        for key in list(self.supervisor._children):
             self.end_child(key, 75)  # a training ends itself when its watcher died
-        self.governor = self.new_governor()
+        self.supervisor = self.new_supervisor()
         self.clock.tick(minutes=-minutes_back)
 
     @rule(minutes_back=st.sampled_from([0, 90]))
@@ -193,7 +193,7 @@ class RetrainingMachine(PlatformMachine):
     @rule()
     def what_nobody_carries_out_is_closed(self) -> None:
         row = self.running()
-        if row is not None and row.id not in self.governor._children:
+        if row is not None and row.id not in self.supervisor._children:
             self.the_governor_makes_its_round()
             self.clock.tick(seconds=31)
             self.the_governor_makes_its_round()
@@ -203,7 +203,7 @@ class RetrainingMachine(PlatformMachine):
     @rule()
     def the_governor_makes_its_round(self) -> None:
         before = {row.id: row for row in self.rows()}
-        self.governor.tick(self.lease())
+        self.supervisor.tick(self.lease())
         after = self.rows()
         started = [row for row in after if row.state == "running" and self.was(before, row) != "running"]
         assert len(started) <= 1
@@ -332,7 +332,7 @@ class RetrainingMachine(PlatformMachine):
         change = PromotionRequest("digits", self.version, expected, kind, actor, "r", **owned)  # type: ignore[arg-type]
         promotion_service(self.context).promote(change)
 
-    def new_governor(self) -> RetrainingSupervisor:
+    def new_supervisor(self) -> RetrainingSupervisor:
         return retraining_supervisor(self.context, self.command, startup_seconds=0.0)
 
     def command(self, retraining_id: str, owner: str) -> list[str]:
@@ -342,7 +342,7 @@ class RetrainingMachine(PlatformMachine):
 
     def end_child(self, key: str, code: int) -> None:
         (self.folder / key).write_text(f"{code}\n", encoding="ascii")
-        self.governor._children[key][1].wait(20)
+        self.supervisor._children[key][1].wait(20)
 
     def lease(self) -> Lease:
         """The leader's lease, which lasts only as long as this round."""
@@ -353,7 +353,7 @@ class RetrainingMachine(PlatformMachine):
         return taken
 
     def teardown(self) -> None:
-        for _, child, _ in self.governor._children.values():
+        for _, child, _ in self.supervisor._children.values():
             child.kill()
             child.wait()
         super().teardown()

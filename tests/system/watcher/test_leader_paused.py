@@ -187,18 +187,18 @@ def test_locks_of_a_process_paused_inside_a_transaction_are_freed() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.postgres
 def test_a_database_that_was_away_finds_the_watchers_at_work_again(world: World) -> None:
-    with behind_a_door(world) as (moved, door):
+    with behind_a_door(world) as (moved, proxy):
         moved.record(120, right=0.5)
         watchers = [moved.start(f"watcher-{number}", "watch", **HOOK) for number in (1, 2)]
         moved.wait("evaluations", lambda: evaluated(moved) > 3)
-        door.shut()
+        proxy.shut()
         moved.wait("no leader", lambda: leader(moved) is None)
         moved.wait(
             "both are told that it is away", lambda: all("did not answer" in each.log.read_text() for each in watchers)
         )
         assert moved.fleet.find_exited() is None
         before = evaluated(moved)
-        door.reopen()
+        proxy.reopen()
         moved.wait("evaluations again", lambda: evaluated(moved) > before + 3, seconds=60)
         moved.wait("a leader", lambda: any(leads(moved, each) for each in watchers), seconds=30)
         assert moved.fleet.find_exited() is None

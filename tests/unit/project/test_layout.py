@@ -1,4 +1,4 @@
-"""The house stands as planned: the shelf, the rooms, the sizes."""
+"""The four packages are laid out as planned: names, sizes, docstrings, one folder without a package file."""
 
 import ast
 import platform

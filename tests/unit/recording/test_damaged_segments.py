@@ -82,11 +82,11 @@ def test_without_descriptors_rows_go_on_into_the_file_that_is_open(tmp_path: Pat
 
 
 def test_a_head_that_was_damaged_sets_the_file_aside_from_there_on_and_its_rows_can_be_found(tmp_path: Path) -> None:
-    shelf = shelf_of(tmp_path, "dead:1:a", Disk())
+    spool_directory = shelf_of(tmp_path, "dead:1:a", Disk())
     table = Table()
     payloads = [encode_prediction(answer(number)) for number in range(4)]
-    shelf.append(payloads)
-    shelf.close()
+    spool_directory.append(payloads)
+    spool_directory.close()
     [path] = tmp_path.glob("*/*.rows")
     damage(path, len(encode_frames(payloads[:1])))
     heir = shelf_of(tmp_path, "heir:2:b", Disk())
@@ -105,8 +105,8 @@ def test_a_head_that_was_damaged_sets_the_file_aside_from_there_on_and_its_rows_
 
 
 def test_a_checksum_that_does_not_agree_keeps_the_bytes(tmp_path: Path) -> None:
-    shelf = shelf_of(tmp_path, "a:1:a", Disk())
-    recorder = Recorder(Table(), spool_directory=shelf, batch=5, flush_seconds=0)
+    spool_directory = shelf_of(tmp_path, "a:1:a", Disk())
+    recorder = Recorder(Table(), spool_directory=spool_directory, batch=5, flush_seconds=0)
     answers = [answer(number) for number in range(3)]
     recorder.append(answers)
     [path] = tmp_path.glob("*/*.rows")
@@ -122,10 +122,10 @@ def test_a_checksum_that_does_not_agree_keeps_the_bytes(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_is_written_down_and_one_whose_folder_is_away_is_waited_for(tmp_path: Path) -> None:
     lost: list[int] = []
-    shelf = SpoolDirectory(root=tmp_path / "spool", instance="a:1:a", limit_bytes=8_000, on_lost=lost.append)
+    spool_directory = SpoolDirectory(root=tmp_path / "spool", instance="a:1:a", limit_bytes=8_000, on_lost=lost.append)
     for first in range(0, 60, 10):
-        shelf.append(rows(first, first + 10))
-    spool = shelf.own
+        spool_directory.append(rows(first, first + 10))
+    spool = spool_directory.own
     assert spool is not None
     assert len(list(spool.folder.glob("*.rows"))) > 1
     home = tmp_path / "spool"

@@ -18,7 +18,7 @@ from tests.support.platform_world import START, FakeClock
 from tests.support.spool_rows import AttentiveDisk, drained, files_of_at_most, rows
 
 
-def shelf(root: Path, instance: str = "a:1:x", limit: int = 100_000, **changes: object) -> SpoolDirectory:
+def spool_directory(root: Path, instance: str = "a:1:x", limit: int = 100_000, **changes: object) -> SpoolDirectory:
     return SpoolDirectory(root=root, instance=instance, limit_bytes=limit, clock=FakeClock(), **changes)  # type: ignore[arg-type]
 
 
@@ -27,7 +27,11 @@ def adopted(made: SpoolDirectory) -> list[int]:
 
 
 def test_a_living_servers_spool_is_left_alone_and_a_closed_ones_is_taken_over_once(tmp_path: Path) -> None:
-    one, two, three = shelf(tmp_path, "a:1:x"), shelf(tmp_path, "b:2:y"), shelf(tmp_path, "c:3:z")
+    one, two, three = (
+        spool_directory(tmp_path, "a:1:x"),
+        spool_directory(tmp_path, "b:2:y"),
+        spool_directory(tmp_path, "c:3:z"),
+    )
     one.append(rows(0, 5))
     assert two.adopt() == 0
     assert [(seen.instance, seen.alive, seen.rows) for seen in inspect_spools(tmp_path)] == [("a:1:x", True, 5)]
@@ -41,17 +45,17 @@ def test_a_living_servers_spool_is_left_alone_and_a_closed_ones_is_taken_over_on
 
 
 def test_an_empty_spool_leaves_no_folder_behind(tmp_path: Path) -> None:
-    made = shelf(tmp_path)
+    made = spool_directory(tmp_path)
     made.close()
     assert not tmp_path.exists() or list(tmp_path.iterdir()) == []
-    made = shelf(tmp_path)
+    made = spool_directory(tmp_path)
     drained(made.append(rows(0, 3)))
     made.close()
     assert list(tmp_path.iterdir()) == []
 
 
 def _killed_while_writing(root: Path, told: Connection) -> None:
-    made = shelf(root, "dead:1:x")
+    made = spool_directory(root, "dead:1:x")
     for number in range(50):
         made.append(rows(number, number + 1))
         told.send(number)
@@ -66,13 +70,13 @@ def test_the_rows_of_a_killed_process_are_all_there(tmp_path: Path) -> None:
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    heir = shelf(tmp_path, "heir:2:y")
+    heir = spool_directory(tmp_path, "heir:2:y")
     assert heir.adopt() == 1
     assert adopted(heir) == list(range(50))
 
 
 def test_a_full_spool_refuses_and_takes_again_when_rows_have_gone(tmp_path: Path) -> None:
-    made = shelf(tmp_path, limit=10_000)
+    made = spool_directory(tmp_path, limit=10_000)
     made.append(rows(0, 80))
     with pytest.raises(RecordingError, match="PLATFORM_SPOOL_MB"):
         made.append(rows(80, 100))
@@ -84,11 +88,11 @@ def test_a_full_spool_refuses_and_takes_again_when_rows_have_gone(tmp_path: Path
 
 
 def test_what_the_dead_left_counts_towards_the_limit_and_is_the_oldest(tmp_path: Path) -> None:
-    dead = shelf(tmp_path, "dead:1:x")
+    dead = spool_directory(tmp_path, "dead:1:x")
     dead.append(rows(0, 60))
     dead.close()
     lost: list[int] = []
-    made = shelf(tmp_path, "heir:2:y", limit=10_000, on_full="drop-oldest", on_lost=lost.append)
+    made = spool_directory(tmp_path, "heir:2:y", limit=10_000, on_full="drop-oldest", on_lost=lost.append)
     made.adopt()
     made.append(rows(60, 90))
     assert lost == []
@@ -100,7 +104,7 @@ def test_what_the_dead_left_counts_towards_the_limit_and_is_the_oldest(tmp_path:
 
 
 def test_on_a_full_disk_the_answer_is_refused_with_the_cause(tmp_path: Path) -> None:
-    made = shelf(tmp_path)
+    made = spool_directory(tmp_path)
     made.append(rows(0, 55))
     with files_of_at_most(6_300), pytest.raises(RecordingError, match="kept on disk"):
         made.append(rows(55, 60))
@@ -111,7 +115,7 @@ def test_on_a_full_disk_the_answer_is_refused_with_the_cause(tmp_path: Path) -> 
 
 def test_on_a_full_disk_the_oldest_go_where_that_is_allowed(tmp_path: Path) -> None:
     lost: list[int] = []
-    made = shelf(tmp_path, on_full="drop-oldest", on_lost=lost.append)
+    made = spool_directory(tmp_path, on_full="drop-oldest", on_lost=lost.append)
     made.append(rows(0, 55))
     with files_of_at_most(6_300):
         made.append(rows(55, 60))
@@ -121,14 +125,14 @@ def test_on_a_full_disk_the_oldest_go_where_that_is_allowed(tmp_path: Path) -> N
 
 
 def test_rows_larger_than_the_limit_are_refused_under_either_policy(tmp_path: Path) -> None:
-    made = shelf(tmp_path, limit=5_000, on_full="drop-oldest")
+    made = spool_directory(tmp_path, limit=5_000, on_full="drop-oldest")
     with pytest.raises(RecordingError):
         made.append(rows(0, 100))
 
 
 @pytest.mark.parametrize("gone", ["file", "folder", "root"])
 def test_rows_whose_file_was_removed_are_saved_into_a_new_one(tmp_path: Path, gone: str) -> None:
-    made, lost = shelf(tmp_path / "spool", disk=AttentiveDisk()), list[int]()
+    made, lost = spool_directory(tmp_path / "spool", disk=AttentiveDisk()), list[int]()
     made.on_lost = lost.append
     spool = made.append(rows(0, 3))
     in_hand = spool.read(2)
@@ -151,7 +155,7 @@ def test_rows_whose_file_was_removed_are_saved_into_a_new_one(tmp_path: Path, go
 
 
 def test_rows_whose_file_was_removed_wait_while_the_disk_takes_none(tmp_path: Path) -> None:
-    made = shelf(tmp_path, disk=AttentiveDisk())
+    made = spool_directory(tmp_path, disk=AttentiveDisk())
     made.append(rows(0, 3))
     [file] = tmp_path.glob("*/*.rows")
     file.unlink()

@@ -42,19 +42,19 @@ for _name in CALLS:
 
 def left_behind(root: Path, table: Table, ids: list[str]) -> None:
     """A server that died with some rows sent and others not."""
-    shelf = shelf_of(root, "dead:1:a", Disk())
-    recorder = Recorder(table, spool_directory=shelf, batch=3, flush_seconds=0)
+    spool_directory = shelf_of(root, "dead:1:a", Disk())
+    recorder = Recorder(table, spool_directory=spool_directory, batch=3, flush_seconds=0)
     for number in range(12):
         one = answer(number)
         recorder.append([one])
         ids.append(one.prediction.id)
-    spool = shelf.own
+    spool = spool_directory.own
     assert spool is not None
     batch = spool.read(3)
     assert batch is not None
-    table.write(batch.data, shelf.instance)
+    table.write(batch.data, spool_directory.instance)
     spool.settle(batch)
-    shelf.close()
+    spool_directory.close()
 
 
 def put(recorder: Recorder, numbers: range, ids: list[str]) -> None:
@@ -72,21 +72,26 @@ def lived_through(root: Path, call: str, error: str, fails: Callable[[int], bool
     """A server's whole life with such faults from its start on, and what must be true at its end."""
     disk, table, ids = Faulty(), Table(), list[str]()
     left_behind(root, table, ids)
-    shelf = shelf_of(root, "alive:2:b", disk, fsync=fsync)
+    spool_directory = shelf_of(root, "alive:2:b", disk, fsync=fsync)
     recorder = Recorder(
-        table, spool_directory=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001), adopt_seconds=0.01
+        table,
+        spool_directory=spool_directory,
+        batch=5,
+        flush_seconds=0,
+        sleep=lambda _: time.sleep(0.001),
+        adopt_seconds=0.01,
     )
     disk.break_calls(call, error, fails)
     recorder.start()
     put(recorder, range(100, 130), ids)
-    if fsync and shelf.own is not None:
+    if fsync and spool_directory.own is not None:
         with suppress(RecordingError):
-            shelf.sync(shelf.appended_bytes)
+            spool_directory.sync(spool_directory.appended_bytes)
     disk.heal()
     put(recorder, range(200, 230), ids)
     assert len(ids) >= 42, "a healed disk takes every row"
     until = time.monotonic() + 20
-    while (shelf.queued_rows or len(inspect_spools(root)) > 1) and time.monotonic() < until:
+    while (spool_directory.queued_rows or len(inspect_spools(root)) > 1) and time.monotonic() < until:
         time.sleep(0.002)
     counts = recorder.close()
     assert set(ids) == set(table.rows), "what was acknowledged is there, and nothing else"
@@ -124,8 +129,10 @@ def test_every_call_of_a_spool_is_gone_through(tmp_path: Path) -> None:
 def test_a_server_that_closes_amid_faults_ends_and_the_next_one_has_its_rows(tmp_path: Path, call: str) -> None:
     disk, table, ids = Faulty(), Table(), list[str]()
     left_behind(tmp_path, table, ids)
-    shelf = shelf_of(tmp_path, "alive:2:b", disk, fsync=True)
-    recorder = Recorder(table, spool_directory=shelf, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001))
+    spool_directory = shelf_of(tmp_path, "alive:2:b", disk, fsync=True)
+    recorder = Recorder(
+        table, spool_directory=spool_directory, batch=5, flush_seconds=0, sleep=lambda _: time.sleep(0.001)
+    )
     put(recorder, range(100, 130), ids)
     disk.break_calls(call, "EIO", lambda _: True)
     recorder.start()

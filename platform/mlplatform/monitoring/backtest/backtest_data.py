@@ -12,7 +12,7 @@ from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.backtest import recorded_decisions
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LatencyTimeline, LatencyWindow
 from mlplatform.monitoring.backtest.rule_replay import LabelRuleReplay, LatencyRuleReplay, RuleReplay
-from mlplatform.monitoring.rule_inputs import earlier_lags
+from mlplatform.monitoring.detector_inputs import earlier_lags
 from mlplatform.predictions import latency_history
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion

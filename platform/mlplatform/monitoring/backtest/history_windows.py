@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mlplatform.feedback.label_history import LabelEvent
-from mlplatform.feedback.outcomes import counted_source, source_cells
+from mlplatform.feedback.outcome_counts import counted_source, source_cells
 from mlplatform.predictions.latency_history import LatencyByHost
 from mlplatform.predictions.prediction_counts import minute_index, minute_start
 from monitors.rules.alerts_config import Source
@@ -70,7 +70,7 @@ class LabelTimeline:
         return sorted(rows, key=lambda row: (row.at, row.seq))
 
     def count_labels(self, start: datetime, end: datetime, source: Source) -> list[LabelCount]:
-        """The labels of predictions in [start, end), counted in whole minutes as by `outcomes.source_label_counts`."""
+        """The labels of predictions in [start, end) by whole minutes, as `outcome_counts.source_label_counts` does."""
         first, last = minute_index(start), minute_index(end)
         cells: Counter[LabelCell] = Counter()
         for minute, held in self.minutes.items():
@@ -119,7 +119,7 @@ class LabelTimeline:
 
 @dataclass
 class LabelWindow:
-    """The labelled answers of a window, counted as `outcomes.source_label_counts` counts them."""
+    """The labelled answers of a window, counted as `outcome_counts.source_label_counts` counts them."""
 
     labels: LabelTimeline
     length: timedelta

@@ -11,7 +11,7 @@ from typing import Final, Protocol, cast
 
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
 from mlplatform.monitoring.backtest.recorded_decisions import BaselineEvent
-from mlplatform.monitoring.rule_inputs import MAX_LABELS_PER_READ, budget_start
+from mlplatform.monitoring.detector_inputs import MAX_LABELS_PER_READ, budget_start
 from mlplatform.promotion.promotion_history import Promotion
 from monitors.alerts import Alert
 from monitors.decisions.decision import decide, resolved_streams
@@ -194,7 +194,7 @@ class LabelRuleReplay:
         return self.read_counts.total()
 
     def _read_new_labels(self, champion: Promotion, baseline: Baseline, moment: datetime) -> None:
-        """Read the labels that are new, as `rule_inputs.advance_detectors` does."""
+        """Read the labels that are new, as `detector_inputs.advance_detectors` does."""
         if baseline is not self._baseline:
             self._baseline = baseline
             digest = detectors_digest(self.rule, baseline, self.classes)

@@ -67,12 +67,12 @@ def test_the_newest_are_kept_and_a_look_renews_one() -> None:
 
 
 def test_a_cache_of_no_size_keeps_nothing_and_asks_nobody() -> None:
-    shelf = Shelf()
-    cache = PredictionCache(0, 2, shelf)
+    spool_directory = Shelf()
+    cache = PredictionCache(0, 2, spool_directory)
     cache.store({"a": ROW})
     cache.publish({"a": ROW})
     assert known(cache, "a") == [False]
-    assert (cache.may_block, shelf.asked) == (False, 0)
+    assert (cache.may_block, spool_directory.asked) == (False, 0)
 
 
 def test_what_is_kept_holds_no_batch_alive() -> None:
@@ -86,8 +86,8 @@ def test_what_is_kept_holds_no_batch_alive() -> None:
 
 
 def test_servers_share_what_they_computed() -> None:
-    shelf = Shelf()
-    one, two = PredictionCache(4, 2, shelf), PredictionCache(4, 2, shelf)
+    spool_directory = Shelf()
+    one, two = PredictionCache(4, 2, spool_directory), PredictionCache(4, 2, spool_directory)
     one.publish({"a": ROW})
     rows = two.lookup_shared(["a", "b"], [None, None])
     assert rows[0] is not None
@@ -98,23 +98,23 @@ def test_servers_share_what_they_computed() -> None:
 
 @pytest.mark.parametrize("value", [b"", b"x" * 8, np.array([np.nan, 1], "<f4").tobytes(), np.ones(3, "<f4").tobytes()])
 def test_what_is_no_answer_is_not_believed(value: bytes) -> None:
-    shelf = Shelf()
-    shelf.held["a"] = value
-    assert PredictionCache(4, 2, shelf).lookup_shared(["a"], [None]) == [None]
+    spool_directory = Shelf()
+    spool_directory.held["a"] = value
+    assert PredictionCache(4, 2, spool_directory).lookup_shared(["a"], [None]) == [None]
 
 
 def test_a_shared_cache_that_is_away_is_left_alone_for_a_while() -> None:
-    shelf, clock = Shelf(), Ticking()
-    cache = PredictionCache(4, 2, shelf, clock)
-    shelf.away = True
+    spool_directory, clock = Shelf(), Ticking()
+    cache = PredictionCache(4, 2, spool_directory, clock)
+    spool_directory.away = True
     assert cache.lookup_shared(["a"], [None]) == [None]
     assert not cache.may_block
     cache.publish({"a": ROW})
     cache.lookup_shared(["a"], [None])
-    assert shelf.asked == 1
-    shelf.away, clock.now = False, clock.now + BACK_OFF_SECONDS
+    assert spool_directory.asked == 1
+    spool_directory.away, clock.now = False, clock.now + BACK_OFF_SECONDS
     cache.publish({"a": ROW})
-    assert (cache.may_block, set(shelf.held)) == (True, {"a"})
+    assert (cache.may_block, set(spool_directory.held)) == (True, {"a"})
 
 
 def metric(client: httpx.Client, found: str) -> float:
@@ -160,8 +160,8 @@ def test_another_version_answers_for_itself(server: ApiServer) -> None:
 
 
 def test_a_second_server_answers_with_what_the_first_computed(lite: AppContext) -> None:
-    shelf = Shelf()
-    one, two = (replace(build_server(lite), prediction_cache=PredictionCache(8, 10, shelf)) for _ in range(2))
+    spool_directory = Shelf()
+    one, two = (replace(build_server(lite), prediction_cache=PredictionCache(8, 10, spool_directory)) for _ in range(2))
     for server in (one, two):
         server.model_slot.swap(loaded(1))
     answered(one, PredictRequest(None, (encode_png(picture(1)),)))
@@ -169,7 +169,7 @@ def test_a_second_server_answers_with_what_the_first_computed(lite: AppContext) 
     with running(two) as client:
         client.post("/v1/predict", content=encode_png(picture(1)), headers=PNG)
         assert (metric(client, "shared"), metric(client, "miss")) == (1, 0)
-        shelf.away = True
+        spool_directory.away = True
         told = client.post("/v1/predict", content=encode_png(picture(2)), headers=PNG)
         assert (told.status_code, metric(client, "miss")) == (200, 1)
     one.batcher.close()

@@ -18,7 +18,7 @@ from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.inference.predict import PredictRequest
 from mlplatform.store.tables.predictions import predictions
-from tests.support.api_server import CLASSES, answered, loaded, running, shelf_in
+from tests.support.api_server import CLASSES, answered, loaded, running, spool_directory_in
 from tests.support.platform_world import picture
 
 PNG = encode_png(picture(1))
@@ -78,7 +78,10 @@ def test_without_a_model_the_error_says_so(server: ApiServer) -> None:
 
 def test_a_full_spool_gives_no_answer_that_it_cannot_keep(server: ApiServer, tmp_path: Path) -> None:
     small = Recorder(
-        ThreadWriter(server.context.database), spool_directory=shelf_in(tmp_path, rows=4), batch=5, flush_seconds=0
+        ThreadWriter(server.context.database),
+        spool_directory=spool_directory_in(tmp_path, rows=4),
+        batch=5,
+        flush_seconds=0,
     )
     full = replace(server, recorder=small)
     made = answered(full, PredictRequest(None, (PNG, PNG)))

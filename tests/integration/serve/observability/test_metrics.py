@@ -12,7 +12,7 @@ from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from mlplatform.serve.observability.request_timing import NS_PER_SECOND, RequestTiming, StageTiming
 from mlplatform.store.database import Database
-from tests.support.api_server import ROW_BYTES, loaded, shelf_in
+from tests.support.api_server import ROW_BYTES, loaded, spool_directory_in
 from tests.support.spool_rows import answer
 
 
@@ -28,7 +28,10 @@ def samples(metrics: ServerMetrics) -> dict[tuple[str, str], float]:
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
     return Recorder(
-        ThreadWriter(Database("sqlite://")), spool_directory=shelf_in(tmp_path, rows=3), batch=1, flush_seconds=0
+        ThreadWriter(Database("sqlite://")),
+        spool_directory=spool_directory_in(tmp_path, rows=3),
+        batch=1,
+        flush_seconds=0,
     )
 
 

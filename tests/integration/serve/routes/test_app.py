@@ -43,7 +43,7 @@ from tests.support.api_server import (
     predict,
     problem,
     running,
-    shelf_in,
+    spool_directory_in,
 )
 from tests.support.platform_world import START, picture
 from tests.support.waiting import eventually
@@ -490,7 +490,9 @@ def test_a_full_spool_refuses_answers_with_a_time_to_come_again_until_the_databa
     server: ApiServer, flaky: Flaky, tmp_path: Path
 ) -> None:
     flaky.away = True
-    small = Recorder(ThreadWriter(flaky), spool_directory=shelf_in(tmp_path, rows=3), batch=10, flush_seconds=0)
+    small = Recorder(
+        ThreadWriter(flaky), spool_directory=spool_directory_in(tmp_path, rows=3), batch=10, flush_seconds=0
+    )
     full = replace(server, recorder=small, metrics=ServerMetrics("digits", server.model_slot.version, small))
     with running(full) as client:
         told = [client.post("/v1/predict", json={"images": [GREY.tolist()]}) for _ in range(8)]

@@ -133,7 +133,7 @@ def test_gains_of_different_weight_fill_the_purse_in_the_end() -> None:
 def test_the_labels_needed_are_of_the_size_that_is_needed(
     null: float, share: float, per_day: float, held: float
 ) -> None:
-    """A purse that has earned for weeks is full after one wrong answer; that has to come, and others before it cost."""
+    """Wealth that grew for weeks is enough after one wrong answer; that has to come, and others before it cost."""
     generator = np.random.default_rng(6)
     suspect = replace(start_detector(null, START), wealth=(held / len(STAKES),) * len(STAKES))
     forecast = labels_until_alarm(suspect, share, 86400 / per_day * BUDGET)
