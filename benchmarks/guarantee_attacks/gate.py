@@ -29,7 +29,7 @@ _ANSWERS_PER_DRAW: Final = 10
 
 def run_attacks(quick: bool) -> Iterator[Attack]:
     """Every attack on the gate."""
-    runs = 60 if quick else 600
+    runs = 120 if quick else 1200
     yield from attack_gate_weights(runs)
     yield from attack_gate_cliff(runs)
     yield from attack_gate_classes(runs // 4)

@@ -147,7 +147,8 @@ def test_every_fault_is_reported_in_the_order_of_lines() -> None:
         ["13", " rules[1]"],
     ]
     assert found[4].endswith(
-        "unknown key; allowed: block, breaker, cooldown, daily_cap, dry_run, group_by, min_feedback, quotas"
+        "unknown key; allowed: block, breaker, cooldown, daily_cap, dry_run, group_by, min_feedback, quotas, "
+        "shadow_inconclusive"
     )
     assert found[5].endswith("'pager' is not allowed; allowed: " + ", ".join(sorted(CHANNEL_TYPES)))
 
