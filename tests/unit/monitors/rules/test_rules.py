@@ -45,6 +45,7 @@ def test_the_shipped_file_holds_the_three_rules_of_the_mission_and_warnings_that
         "class_error": (0.1, "label-audit"),
         "expected_drop": (0.02, "none"),
         "prediction_drift": (0.2, "none"),
+        "class_volume": (None, "none"),
         "input_drift": (0.3, "none"),
     }
     assert not any(channel.is_configured for channel in config.channels.values())
