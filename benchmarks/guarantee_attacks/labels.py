@@ -71,7 +71,7 @@ def _time_alone(runs: int) -> Iterator[Attack]:
     yield share_attack("perfect-model-few-labels", "1a", 0.05, sum(count > 0 for count in alarms), len(alarms))
     draw = np.random.default_rng(11)
     files = [count_alarms(drop_rule(), GOLDEN, _quarterly_files(draw.random(2000) < 0.01), 911) for _ in range(runs)]
-    yield share_attack("quarterly-files-healthy", "1a", 0.1, sum(count > 0 for count in files), runs, before=0.91)
+    yield rate_attack("quarterly-files-healthy", "1a", 1.0, [count * DAYS / 911 for count in files])
     jump = count_alarms(drop_rule(), GOLDEN, [Answer(0.5, False, {"audit": 365.5})], 366)
     yield share_attack("clock-a-year-ahead", "1a", 0.05, int(jump > 0), 1, before=1.0)
     at_the_limit = [_simple_alarms(draw.random(DAYS * 20) < 0.02, 20.0) for _ in range(4 * runs)]
