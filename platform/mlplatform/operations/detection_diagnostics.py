@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from sqlalchemy import Connection
+
 from mlplatform.alerting import detector_state
 from mlplatform.context import AppContext, load_environment
 from mlplatform.operations.check_requirements import needs_current_store
@@ -11,7 +13,7 @@ from monitors.decisions.detection_power import power_sentence
 from monitors.decisions.finding import MAX_LATE_SHARE
 from monitors.decisions.label_reading import ReadPosition
 from monitors.errors import RulesError
-from monitors.rules.alerts_config import Rule, load_rules
+from monitors.rules.alerts_config import AlertsConfig, Rule, load_rules
 from monitors.rules.quantities import approximate_duration_text, percent_text
 from monitors.rules.shared_budgets import budget_total, budget_total_sentences
 from monitors.statistics.label_maturity import derived_maturity, uncovered_share
@@ -45,24 +47,22 @@ def check_label_reading(context: AppContext) -> Iterator[tuple[str, str]]:
     """From what age on answers count for each rule that reads delayed labels, and whether labels come later still."""
     rules = load_rules(context.settings.alerts_file, load_environment())
     with context.database.read() as connection:
-        champion = promotion_history.latest_promotion(connection, rules.model)
-        if champion is None:
-            yield "note", "not looked at: no version has served yet"
-            return
-        states = [
-            (rule, detector_state.load_state(connection, champion.model_name, champion.to_version, rule.name))
-            for rule in rules.rules
-            if rule.uses_detector and rule.metric_spec.reads_labels and "delayed" in rule.sources
-        ]
-    positions = [
-        (rule, ReadPosition.from_json(state.cursor, state.reading))
-        for rule, state in states
-        if state is not None and state.reading
-    ]
-    if not positions:
-        yield "ok", "no rule has read delayed labels yet"
-    for rule, position in positions:
-        yield _reading_state(rule, position)
+        yield from label_reading_states(connection, rules)
+
+
+def label_reading_states(connection: Connection, rules: AlertsConfig) -> list[tuple[str, str]]:
+    """What each rule that reads delayed labels of the champion knows of how late they come."""
+    champion = promotion_history.latest_promotion(connection, rules.model)
+    if champion is None:
+        return [("note", "not looked at: no version has served yet")]
+    found = []
+    for rule in rules.rules:
+        if not (rule.uses_detector and rule.metric_spec.reads_labels and "delayed" in rule.sources):
+            continue
+        state = detector_state.load_state(connection, champion.model_name, champion.to_version, rule.name)
+        if state is not None and state.reading:
+            found.append(_reading_state(rule, ReadPosition.from_json(state.cursor, state.reading)))
+    return found or [("ok", "no rule has read delayed labels yet")]
 
 
 def _reading_state(rule: Rule, position: ReadPosition) -> tuple[str, str]:

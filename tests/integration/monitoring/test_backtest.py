@@ -24,6 +24,7 @@ from mlplatform.promotion.promotion_service import promotion_service
 from mlplatform.store.tables.base import metadata
 from monitors.decisions.finding import NO_DATA
 from monitors.rules.alerts_config import AlertsConfig, Rule
+from monitors.rules.block_unit import parse_block_unit
 from monitors.rules.metric_catalog import METRICS
 from tests.support.monitoring_world import answer, promote, tick, with_rules
 from tests.support.platform_world import START, prediction
@@ -206,6 +207,16 @@ def test_rules_are_tried_on_a_time_in_which_nobody_watched(unwatched: AppContext
     assert summary.per_90_days == pytest.approx(45)
     assert found.in_fact == ()
     assert contents(unwatched) == before
+
+
+def test_a_backtest_counts_what_deciding_label_by_label_would_have_raised(unwatched: AppContext) -> None:
+    [daily] = [each for each in unwatched.rules.rules if each.name == "accuracy-drop"]
+    by_week = daily.model_copy(update={"block": parse_block_unit("1w")})
+    config = unwatched.rules.model_copy(update={"rules": (by_week,)})
+    [summary] = run_backtest(unwatched, config, timedelta(days=60), label_by_label=True).rules
+    assert (summary.alarms, summary.alarms_label_by_label) == (0, 1), "no week is over yet"
+    [unasked] = trial(unwatched, config=config).rules
+    assert unasked.alarms_label_by_label is None
 
 
 def test_a_laxer_rule_fires_less(unwatched: AppContext) -> None:
