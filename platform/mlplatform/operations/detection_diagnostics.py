@@ -34,8 +34,7 @@ def check_budgets(context: AppContext) -> Iterator[tuple[str, str]]:
 @needs_current_store
 def check_detection(context: AppContext) -> Iterator[tuple[str, str]]:
     """What each rule about labels finds, what it never finds, and what would help."""
-    with context.database.read() as connection:
-        forecasts = load_detection_forecasts(connection, context)
+    forecasts = load_detection_forecasts(context)
     for forecast in forecasts:
         yield "note" if forecast.later is None else "ok", power_sentence(forecast)
     if not forecasts:

@@ -17,22 +17,24 @@ RATE_PERIOD: Final = timedelta(days=14)
 _MIN_PERIOD: Final = timedelta(days=1)
 
 
-def load_detection_forecasts(connection: Connection, context: AppContext) -> list[DetectionPower]:
+def load_detection_forecasts(context: AppContext) -> list[DetectionPower]:
     """What each rule about labels can find of the champion; none before the first champion.
 
-    The simulations are kept by what they rest on, so asking again costs a count of labels for each rule.
+    The simulations are kept by what they rest on, so asking again costs a count of labels for each rule; none runs while
+    a connection is held. Raises RulesError where the rules cannot be read.
     """
-    champion = promotion_history.latest_promotion(connection, context.rules.model)
-    if champion is None:
-        return []
-    baseline, now = load_baseline(connection, champion), context.clock()
-    forecasts = (
-        detection_power(
-            rule, baseline, labels_per_day(connection, context, rule, champion, now), context.pipeline.classes
-        )
-        for rule in context.rules.rules
-        if rule.uses_detector and rule.reads_labels
-    )
+    rules, now, classes = context.rules, context.clock(), context.pipeline.classes
+    with context.database.read() as connection:
+        champion = promotion_history.latest_promotion(connection, rules.model)
+        if champion is None:
+            return []
+        baseline = load_baseline(connection, champion)
+        rates = [
+            (rule, labels_per_day(connection, context, rule, champion, now))
+            for rule in rules.rules
+            if rule.uses_detector and rule.reads_labels
+        ]
+    forecasts = (detection_power(rule, baseline, rate, classes) for rule, rate in rates)
     return [forecast for forecast in forecasts if forecast is not None]
 
 

@@ -12,6 +12,7 @@ from mlplatform.operations.detection_forecasts import load_detection_forecasts
 from mlplatform.operations.store_totals import format_totals
 from mlplatform.serialization import to_jsonable
 from monitors.decisions.detection_power import finds_text
+from monitors.errors import RulesError
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"
@@ -52,8 +53,7 @@ _TEMPLATES.filters["to_minute"] = _to_minute
 def overview_page(context: AppContext) -> str:
     """The dashboard: champion and its probation, alerts, rules, retrainings, tasks, notices that wait."""
     status = to_jsonable(queries.platform_status(context))
-    with context.database.read() as connection:
-        finds = {power.rule: finds_text(power) for power in load_detection_forecasts(connection, context)}
+    finds = _detection_texts(context)
     status["evaluations"] = [row | {"finds": finds.get(row["rule"], "")} for row in status["evaluations"]]
     return _TEMPLATES.get_template("overview.html").render(
         title=f"{status['model']} · mlplatform",
@@ -61,6 +61,14 @@ def overview_page(context: AppContext) -> str:
         counts=", ".join(format_totals(status["counts"])),
         tables=OVERVIEW_TABLES,
     )
+
+
+def _detection_texts(context: AppContext) -> dict[str, str]:
+    """What each rule about labels can find, by its name; none where the rules cannot be read now."""
+    try:
+        return {power.rule: finds_text(power) for power in load_detection_forecasts(context)}
+    except RulesError:
+        return {}
 
 
 def alert_page(context: AppContext, alert_id: str) -> str:

@@ -303,27 +303,27 @@ def test_the_revision_is_that_of_the_checkout() -> None:
 
 
 def test_a_candidate_that_the_gate_cannot_judge_is_tried_in_the_shadow_where_that_is_asked_for(
-    shop: AppContext, family: Pipeline, tmp_path: Path
+    training_context: AppContext, family: Pipeline, tmp_path: Path
 ) -> None:
     file = tmp_path / "alerts.yaml"
     file.write_text(SHADOWING, encoding="utf-8")
-    settings = shop.settings.model_copy(update={"alerts_file": file})
-    shop = AppContext(
+    settings = training_context.settings.model_copy(update={"alerts_file": file})
+    training_context = AppContext(
         settings,
-        shop.clock,
-        database=shop.database,
-        tracking=shop.tracking,
-        catalog=shop.catalog,
+        training_context.clock,
+        database=training_context.database,
+        tracking=training_context.tracking,
+        catalog=training_context.catalog,
         pipeline=family,
     )
     for number in range(3):
-        row = claimed(shop)
-        assert training_worker(shop).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
-        with shop.database.read() as connection:
+        row = claimed(training_context)
+        assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
+        with training_context.database.read() as connection:
             running = rollouts.running_rollout(connection, "bars")
         if number == 0:
             assert running is None, "the first version is promoted"
             continue
-        assert now_of(shop, row).verdict["outcome"] == "inconclusive"  # type: ignore[index]
+        assert now_of(training_context, row).verdict["outcome"] == "inconclusive"  # type: ignore[index]
         assert running is not None
         assert (running.version, running.role, running.actor) == (number + 1, "shadow", f"retraining/{row.id}")
