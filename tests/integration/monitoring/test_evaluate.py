@@ -578,7 +578,7 @@ def test_a_failed_turn_moves_no_cursor(budgeted: AppContext, monkeypatch: pytest
         evaluate(budgeted, rule(budgeted, "accuracy-drop"), budgeted.clock(), lease)
     with pytest.raises(AssertionError):
         memory(budgeted)
-    monkeypatch.setattr("mlplatform.monitoring.rule_inputs.MAX_LABELS_PER_READ", 7)
+    monkeypatch.setattr("mlplatform.monitoring.detector_inputs.MAX_LABELS_PER_READ", 7)
     look(budgeted)
     assert memory(budgeted).cursor == 7
     tick(budgeted, minutes=1)
