@@ -29,19 +29,20 @@ def main() -> None:
     wanted = None if arguments.only is None else set(arguments.only.split(","))
     modules = attack_modules(wanted)
     print(f"{_HEADER[0]:<8} {_HEADER[1]:<56} " + " ".join(f"{word:>10}" for word in _HEADER[2:]), flush=True)
-    attacks = [attack for module in modules for attack in _run(module, arguments.quick)]
+    attacks = [
+        attack for module in modules if hasattr(module, "run_attacks") for attack in _run(module, arguments.quick)
+    ]
     print(json.dumps(summary(attacks, modules, quick=arguments.quick)))
 
 
 def attack_modules(wanted: set[str] | None = None) -> list[ModuleType]:
-    """The modules of the package that hold attacks, in the order of their names."""
+    """The modules of the package, in the order of their names; one may hold figures alone."""
     names = [found.name for found in pkgutil.iter_modules(guarantee_attacks.__path__)]
-    modules = [
+    return [
         importlib.import_module(f"{guarantee_attacks.__name__}.{name}")
         for name in names
         if wanted is None or name in wanted
     ]
-    return [module for module in modules if hasattr(module, "run_attacks")]
 
 
 def summary(attacks: Sequence[Attack], modules: Iterable[ModuleType], *, quick: bool) -> dict[str, Any]:
