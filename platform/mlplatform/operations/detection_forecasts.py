@@ -20,8 +20,8 @@ _MIN_PERIOD: Final = timedelta(days=1)
 def load_detection_forecasts(context: AppContext) -> list[DetectionPower]:
     """What each rule about labels can find of the champion; none before the first champion.
 
-    The simulations are kept by what they rest on, so asking again costs a count of labels for each rule; none runs while
-    a connection is held. Raises RulesError where the rules cannot be read.
+    The simulations are kept by what they rest on, so asking again costs a count of labels for each rule; none runs
+    while a connection is held. Raises RulesError where the rules cannot be read.
     """
     rules, now, classes = context.rules, context.clock(), context.pipeline.classes
     with context.database.read() as connection:
