@@ -176,7 +176,7 @@ def test_mixes_of_first_answers_that_were_pinned_go_and_the_reference_is_read_fr
     """An upgrade: the version before pinned the mix of the first thousand; counts by minute were kept all along."""
     serve(world, 10, [SURE] * 100, labels="01")
     serve(world, 5, [SURE] * 100, labels="01")
-    migration = import_module("mlplatform.store.migrations.versions.0020_drop_first_answers")
+    migration = import_module("mlplatform.store.migrations.versions.0021_drop_first_answers")
     with world.database.write() as connection:
         evaluations.store_baseline(connection, "digits", 1, "answers", "", {"shares": {"9": 1}, "until": 1}, START)
         with Operations.context(MigrationContext.configure(connection)):

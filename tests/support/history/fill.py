@@ -204,7 +204,7 @@ def _feedback(answer: Answer, received: Received) -> dict[str, Any]:
 
 def _judged(span: Span, seq: int, answer: Answer, received: Received) -> dict[str, Any]:
     row, weight = answer.row, _weight(answer)
-    kept = ("model_name", "model_version", "at", "label", "confidence")
+    kept = ("model_name", "model_version", "at", "label", "confidence", "request_id")
     return {name: row[name] for name in kept} | {
         "prediction_id": row["id"],
         "seq": seq,
