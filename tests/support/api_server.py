@@ -27,6 +27,7 @@ from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.app import create_app
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.inference.predict import PredictRequest
+from mlplatform.serve.routes import predictions as prediction_routes
 from mlplatform.serve.run_server import build_http_server
 from mlplatform.serve.schemas import PredictOut
 from mlplatform.settings import Settings
@@ -220,8 +221,9 @@ def flaky(lite: AppContext) -> Flaky:
 
 
 @pytest.fixture
-def server(lite: AppContext) -> ApiServer:
-    """A server that answers with version 1 and is not started."""
+def server(lite: AppContext, monkeypatch: pytest.MonkeyPatch) -> ApiServer:
+    """A server that answers with version 1 and is not started. Who asks for a prediction waits until it is written."""
+    monkeypatch.setattr(prediction_routes, "FLUSH_TIMEOUT_SECONDS", 60.0)
     made = build_server(lite)
     made.model_slot.swap(loaded(1))
     return made
