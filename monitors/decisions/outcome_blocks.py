@@ -39,11 +39,6 @@ def mature_until(unit: BlockUnit, maturity: timedelta, now: datetime) -> datetim
     return until if unit.period is None else until - until.resolution
 
 
-def is_mature(answered_at: datetime, unit: BlockUnit, maturity: timedelta, now: datetime) -> bool:
-    """Whether the labels of an answer may be read by now."""
-    return answered_at <= mature_until(unit, maturity, now)
-
-
 def reading_time(row: Outcome, unit: BlockUnit, maturity: timedelta, now: datetime) -> datetime:
     """When the row may be read: its label is known, its answer mature, its block over; no later than now."""
     if unit.period is None:
