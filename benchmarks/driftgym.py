@@ -14,6 +14,7 @@ goes on; it belongs to one state of the code and of the data.
 
 import argparse
 import contextlib
+import importlib.util
 import itertools
 import json
 import logging
@@ -143,6 +144,8 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, help="folder for plots")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="streams played at once")
     arguments = parser.parse_args()
+    if importlib.util.find_spec("river") is None:
+        parser.error("river, whose detectors are compared with ours, is not installed: pip install -e '.[bench]'")
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with contextlib.ExitStack() as stack:
