@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from monitors.decisions.drift import (
     SUSPECT_LEVEL,
     evaluation_level,
-    few_in_reference_sentence,
-    no_reference_sentence,
+    usable_reference,
 )
 from monitors.decisions.finding import (
     Detectors,
@@ -22,7 +21,6 @@ from monitors.decisions.finding import (
     Findings,
     FindingState,
     make_finding,
-    no_predictions_sentence,
 )
 from monitors.rules.alerts_config import Rule
 from monitors.rules.quantities import count_text, metric_value_text, percent_text
@@ -35,13 +33,10 @@ from monitors.windows.window_counts import WindowCounts
 def class_volume(rule: Rule, tally: WindowCounts, baseline: Baseline, _detectors: Detectors) -> Findings:
     """How often each class is named, as a share of how often it was; of classes that could be missed."""
     counts = {name: sum(steps.values()) for name, steps in tally.predictions_by_confidence.items()}
-    total, reference = sum(counts.values()), baseline.reference_mix
-    if reference is None:
-        return (make_finding(rule, tally, "insufficient", total, no_reference_sentence(rule, tally)),)
-    if not total:
-        return (make_finding(rule, tally, "no-data", 0, no_predictions_sentence(tally)),)
-    if sum(reference.class_counts.values()) < rule.min_samples:
-        return (make_finding(rule, tally, "insufficient", total, few_in_reference_sentence(rule, reference)),)
+    total = sum(counts.values())
+    reference = usable_reference(rule, tally, total, baseline)
+    if isinstance(reference, Finding):
+        return (reference,)
     if total < rule.min_samples:
         sentence = f"The rule decides from {count_text(rule.min_samples, 'answer')} on; there are {total:,}."
         needed = rule.min_samples - total

@@ -12,6 +12,7 @@ from typing import Final
 
 from monitors.decisions.finding import (
     Detectors,
+    Finding,
     Findings,
     FindingState,
     make_finding,
@@ -41,14 +42,11 @@ def evaluation_level(rule: Rule) -> float:
 def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline, _detectors: Detectors) -> Findings:
     """The finding of a rule on the mix of answered classes."""
     mix = {name: sum(steps.values()) for name, steps in tally.predictions_by_confidence.items()}
-    total, reference = sum(mix.values()), baseline.reference_mix
-    if reference is None:
-        return (make_finding(rule, tally, "insufficient", total, no_reference_sentence(rule, tally)),)
-    if not total:
-        return (make_finding(rule, tally, "no-data", 0, no_predictions_sentence(tally)),)
+    total = sum(mix.values())
+    reference = usable_reference(rule, tally, total, baseline)
+    if isinstance(reference, Finding):
+        return (reference,)
     first = sum(reference.class_counts.values())
-    if first < rule.min_samples:
-        return (make_finding(rule, tally, "insufficient", total, few_in_reference_sentence(rule, reference)),)
     comparison = compare_mixes(reference.class_counts, mix)
     distance = comparison.distance
     state: FindingState = "insufficient" if total < rule.min_samples else "ok"
@@ -63,7 +61,19 @@ def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline, _detec
     return (make_finding(rule, tally, state, total, sentence, distance, needed=samples_missing(rule, total, state)),)
 
 
-def no_reference_sentence(rule: Rule, tally: WindowCounts) -> str:
+def usable_reference(rule: Rule, tally: WindowCounts, total: int, baseline: Baseline) -> ReferenceMix | Finding:
+    """What the window's `total` predictions are compared with, or the finding that they cannot be."""
+    reference = baseline.reference_mix
+    if reference is None:
+        return make_finding(rule, tally, "insufficient", total, _no_reference_sentence(rule, tally))
+    if not total:
+        return make_finding(rule, tally, "no-data", 0, no_predictions_sentence(tally))
+    if sum(reference.class_counts.values()) < rule.min_samples:
+        return make_finding(rule, tally, "insufficient", total, _few_in_reference_sentence(rule, reference))
+    return reference
+
+
+def _no_reference_sentence(rule: Rule, tally: WindowCounts) -> str:
     """The sentence while a version has not served for as long as its reference is."""
     return (
         f"Version {tally.version} has not served for {duration_text(rule.reference)} yet, its reference; the rule "
@@ -71,7 +81,7 @@ def no_reference_sentence(rule: Rule, tally: WindowCounts) -> str:
     )
 
 
-def few_in_reference_sentence(rule: Rule, reference: ReferenceMix) -> str:
+def _few_in_reference_sentence(rule: Rule, reference: ReferenceMix) -> str:
     """The sentence where the reference says too little of the hours that are to be compared."""
     first = sum(reference.class_counts.values())
     return (
@@ -89,7 +99,7 @@ def input_drift(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors
         )
     first, newest = comparison.reference_count, comparison.current_count
     if not comparison.is_reference_complete:
-        return (make_finding(rule, tally, "insufficient", first, no_reference_sentence(rule, tally)),)
+        return (make_finding(rule, tally, "insufficient", first, _no_reference_sentence(rule, tally)),)
     if not comparison.tests and comparison.clusters is not None:
         return (make_finding(rule, tally, "insufficient", min(first, newest), _few_clusters_sentence(comparison)),)
     if not comparison.tests:

@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, RowMapping, func, select
 
+from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES
 from mlplatform.feedback.outcomes import label_lags_before
 from mlplatform.predictions import sampling_plans, shadow_predictions
 from mlplatform.store.tables.feedback import feedback, outcomes
@@ -121,7 +122,7 @@ def _received_at(connection: Connection, trial_id: str) -> dict[str, dict[str, d
     query = (
         select(feedback.c.prediction_id, feedback.c.source, func.min(feedback.c.received_at).label("received_at"))
         .join(shadow_prediction_rows, shadow_prediction_rows.c.prediction_id == feedback.c.prediction_id)
-        .where(shadow_prediction_rows.c.trial_id == trial_id, feedback.c.source.in_(("audit", "delayed")))
+        .where(shadow_prediction_rows.c.trial_id == trial_id, feedback.c.source.in_(ESTIMATION_SOURCES))
         .group_by(feedback.c.prediction_id, feedback.c.source)
     )
     received: dict[str, dict[str, datetime]] = defaultdict(dict)

@@ -236,49 +236,28 @@ def abandoned(training_context: Shop) -> retraining_queue.Retraining:
     return now_of(training_context.context, row)
 
 
+def withdrawn(training_context: Shop, row: retraining_queue.Retraining) -> list[int]:
+    """The versions of a retraining that the watcher takes back."""
+    context = training_context.context
+    return withdraw_versions(context.database, context.catalog, row, "watcher", context.clock())
+
+
 def test_of_an_abandoned_retraining_nothing_stays_that_its_rerun_makes_again(training_context: Shop) -> None:
     row = abandoned(training_context)
     version = made_by(training_context, row)
-    assert withdraw_versions(
-        training_context.context.database,
-        training_context.context.catalog,
-        row,
-        "watcher",
-        training_context.context.clock(),
-    ) == [version]
+    assert withdrawn(training_context, row) == [version]
     assert training_context.registered == ({1}, {})
-    assert (
-        withdraw_versions(
-            training_context.context.database,
-            training_context.context.catalog,
-            row,
-            "watcher",
-            training_context.context.clock(),
-        )
-        == []
-    )
+    assert withdrawn(training_context, row) == []
 
 
 def test_the_alias_goes_back_to_the_challenger_before_unless_that_serves(training_context: Shop) -> None:
     row = abandoned(training_context)
     made_by(training_context, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
-    withdraw_versions(
-        training_context.context.database,
-        training_context.context.catalog,
-        row,
-        "watcher",
-        training_context.context.clock(),
-    )
+    withdrawn(training_context, row)
     assert training_context.registered == UNTOUCHED
     promotion_service(training_context.context).promote(PromotionRequest("bars", 1, None, "first", "ann", "r"))
     made_by(training_context, row, **{PREVIOUS_CHALLENGER_TAG: "1"})
-    withdraw_versions(
-        training_context.context.database,
-        training_context.context.catalog,
-        row,
-        "watcher",
-        training_context.context.clock(),
-    )
+    withdrawn(training_context, row)
     assert training_context.registered == ({1}, {"champion": 1})
 
 
@@ -288,16 +267,7 @@ def test_a_version_that_somebody_promoted_stays(training_context: Shop) -> None:
     promotion_service(training_context.context).promote(
         PromotionRequest("bars", version, None, "first", "ann", "by hand")
     )
-    assert (
-        withdraw_versions(
-            training_context.context.database,
-            training_context.context.catalog,
-            row,
-            "watcher",
-            training_context.context.clock(),
-        )
-        == []
-    )
+    assert withdrawn(training_context, row) == []
     assert version in training_context.catalog.held
 
 
