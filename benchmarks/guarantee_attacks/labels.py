@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.guarantee_attacks import Attack, rate_attack, share_attack
-from monitors.decisions.label_detector import LabelDetector, restart
-from monitors.decisions.label_reading import ReadPosition, plan_reading
-from monitors.decisions.rule_detectors import update_detectors
+from monitors.decisions.detectors.label_detector import LabelDetector, restart
+from monitors.decisions.detectors.label_reading import ReadPosition, plan_reading
+from monitors.decisions.detectors.rule_detectors import update_detectors
 from monitors.rules.alerts_config import Rule, parse_rules
 from monitors.statistics.e_detector import Observation as DetectorObservation
 from monitors.statistics.e_detector import has_alarmed, restart_detector, start_detector, update_detector

@@ -1,5 +1,6 @@
 """Decides whether accuracy has dropped against the golden set."""
 
+from monitors.decisions.detectors.rule_detectors import WHOLE_STREAM
 from monitors.decisions.finding import (
     Detectors,
     Findings,
@@ -16,7 +17,6 @@ from monitors.decisions.finding import (
     waiting_text,
     weighting_note,
 )
-from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.rules.alerts_config import Rule
 from monitors.rules.quantities import accuracy_change_text, count_text, percent_text
 from monitors.statistics.intervals import (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from monitors.decisions.label_detector import LabelDetector
+from monitors.decisions.detectors.label_detector import LabelDetector
 from monitors.rules.alerts_config import Rule
 from monitors.rules.quantities import approximate_duration_text, count_text, metric_value_text, percent_text
 from monitors.statistics.e_detector import AlarmState, has_alarmed

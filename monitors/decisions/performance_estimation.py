@@ -18,6 +18,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
+from monitors.decisions.detectors.rule_detectors import WHOLE_STREAM
 from monitors.decisions.finding import (
     Detectors,
     Findings,
@@ -28,7 +29,6 @@ from monitors.decisions.finding import (
     state_with_detector,
     verdict_sentence,
 )
-from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
 from monitors.rules.quantities import accuracy_change_text, count_text, percent_text

@@ -47,7 +47,7 @@ from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.tables.base import metadata
-from monitors.decisions.label_detector import LabelDetector
+from monitors.decisions.detectors.label_detector import LabelDetector
 from monitors.rules.rule import Rule
 from tests.support.waiting import eventually
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlplatform.context import AppContext
-from mlplatform.operations.diagnostics import CHECKS
+from mlplatform.operations.doctor.diagnostics import CHECKS
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from tests.support.monitoring_world import promote, with_rules

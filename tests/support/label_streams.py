@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from mlplatform.feedback.label_history import LabelEvent
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline
-from monitors.decisions.label_detector import LabelDetector, restart
-from monitors.decisions.label_reading import ReadPosition, plan_reading
-from monitors.decisions.rule_detectors import update_detectors
+from monitors.decisions.detectors.label_detector import LabelDetector, restart
+from monitors.decisions.detectors.label_reading import ReadPosition, plan_reading
+from monitors.decisions.detectors.rule_detectors import update_detectors
 from monitors.rules.alerts_config import Rule, Source
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import Outcome

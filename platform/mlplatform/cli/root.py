@@ -187,7 +187,7 @@ def init(
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """What is configured, reachable and missing; exit code 1 when something must be mended."""
-    from mlplatform.operations.diagnostics import run_checks
+    from mlplatform.operations.doctor.diagnostics import run_checks
     from mlplatform.settings import load_settings
 
     findings = run_checks(load_settings())

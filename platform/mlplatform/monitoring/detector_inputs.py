@@ -8,9 +8,9 @@ from mlplatform.alerting import detector_state
 from mlplatform.feedback import outcomes
 from mlplatform.monitoring.unlabelled_monitoring import INITIAL_BUDGET_PERIOD
 from mlplatform.promotion import promotion_history
-from monitors.decisions.label_detector import LabelDetector
-from monitors.decisions.label_reading import Reading, ReadPosition, plan_reading
-from monitors.decisions.rule_detectors import detectors_digest, null_hypothesis, update_detectors
+from monitors.decisions.detectors.label_detector import LabelDetector
+from monitors.decisions.detectors.label_reading import Reading, ReadPosition, plan_reading
+from monitors.decisions.detectors.rule_detectors import detectors_digest, null_hypothesis, update_detectors
 from monitors.rules.alerts_config import Rule
 from monitors.rules.probation_policy import Probation
 from monitors.rules.quantities import FalseAlarmBudget

@@ -30,8 +30,8 @@ from mlplatform.store import leases
 from monitors.alerts import Alert, AlertChange, AlertStep, NoticeKind, apply_finding, supersede
 from monitors.decisions.decision import decide as decide_findings
 from monitors.decisions.decision import resolved_streams
+from monitors.decisions.detectors.label_detector import LabelDetector, restart
 from monitors.decisions.finding import NO_DATA, Finding, missing_data_of
-from monitors.decisions.label_detector import LabelDetector, restart
 from monitors.notices.notice import Subject
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import Detector, restart_detector

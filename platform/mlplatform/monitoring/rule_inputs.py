@@ -20,14 +20,14 @@ from mlplatform.monitoring.unlabelled_monitoring import (
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.promotion import promotion_history
 from monitors.alerts import Alert
-from monitors.decisions.label_detector import LabelDetector
-from monitors.decisions.label_reading import (
+from monitors.decisions.detectors.label_detector import LabelDetector
+from monitors.decisions.detectors.label_reading import (
     Reading,
     source_windows,
     waiting_sources,
     windows_since,
 )
-from monitors.decisions.rule_detectors import change_points_since
+from monitors.decisions.detectors.rule_detectors import change_points_since
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.two_sample import InputComparison
 from monitors.windows.window import Baseline, ErrorByConfidence, HostLatency

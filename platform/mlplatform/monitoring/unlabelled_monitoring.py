@@ -12,8 +12,8 @@ from mlplatform.alerting import detector_state
 from mlplatform.monitoring.reference_inputs import reference_period
 from mlplatform.predictions import prediction_counts
 from mlplatform.promotion import promotion_history
+from monitors.decisions.detectors.rule_detectors import WHOLE_STREAM
 from monitors.decisions.performance_estimation import MinuteCounts, detector_digest, update_performance_detector
-from monitors.decisions.rule_detectors import WHOLE_STREAM
 from monitors.rules.alerts_config import Rule
 from monitors.rules.quantities import count_text, duration_text
 from monitors.statistics.e_detector import Detector

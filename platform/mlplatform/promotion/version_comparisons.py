@@ -15,7 +15,7 @@ from mlplatform.feedback.outcomes import label_lags_before
 from mlplatform.predictions import sampling_plans, shadow_predictions
 from mlplatform.store.tables.feedback import feedback, outcomes
 from mlplatform.store.tables.predictions import predictions, review_samples, shadow_prediction_rows
-from monitors.decisions.outcome_blocks import last_closed_moment
+from monitors.decisions.detectors.outcome_blocks import last_closed_moment
 from monitors.decisions.version_comparison import (
     ComparisonTerms,
     DifferingAnswer,

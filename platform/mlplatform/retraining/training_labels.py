@@ -22,7 +22,7 @@ from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from mlplatform.store.tables.feedback import feedback
 from mlplatform.store.tables.predictions import images, predictions, review_samples
-from monitors.decisions.outcome_blocks import block_key
+from monitors.decisions.detectors.outcome_blocks import block_key
 from monitors.rules.alerts_config import AlertsConfig, Retraining
 from monitors.rules.block_unit import BlockUnit
 from pipelines.data import FeedbackRows

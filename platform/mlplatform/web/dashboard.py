@@ -8,10 +8,10 @@ from jinja2 import Environment, PackageLoader
 from mlplatform.context import AppContext
 from mlplatform.operations import queries
 from mlplatform.operations.alert_explanation import load_explanation
-from mlplatform.operations.detection_forecasts import load_detection_forecasts
+from mlplatform.operations.doctor.detection_forecasts import load_detection_forecasts
 from mlplatform.operations.store_totals import format_totals
 from mlplatform.serialization import to_jsonable
-from monitors.decisions.detection_power import finds_text
+from monitors.decisions.detectors.detection_power import finds_text
 from monitors.errors import RulesError
 
 CONTENT_SECURITY_POLICY: Final = (

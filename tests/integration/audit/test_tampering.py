@@ -17,7 +17,7 @@ from mlplatform.audit.checkpoint_file import EMPTY_DIGEST
 from mlplatform.audit.checkpoints import AuditError
 from mlplatform.audit.verification import verify_audit_log
 from mlplatform.context import AppContext
-from mlplatform.operations.diagnostics import checkpoint_findings
+from mlplatform.operations.doctor.diagnostics import checkpoint_findings
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.retention.apply_retention import apply_retention, erase_client
 from mlplatform.settings import Settings

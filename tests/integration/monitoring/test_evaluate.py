@@ -15,13 +15,13 @@ from mlplatform.errors import FencedError
 from mlplatform.feedback import label_records
 from mlplatform.monitoring.evaluate import evaluate, stale_alerts, worst_state
 from mlplatform.monitoring.evaluation_report import measure_with_evidently, write_report
-from mlplatform.operations.detection_diagnostics import label_reading_states
+from mlplatform.operations.doctor.detection_diagnostics import label_reading_states
 from mlplatform.operations.operator_actions import silence_alerts
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings
 from monitors.alerts import Silence
+from monitors.decisions.detectors.label_detector import LabelDetector
 from monitors.decisions.finding import Finding
-from monitors.decisions.label_detector import LabelDetector
 from monitors.errors import MetricsError
 from monitors.rules.alerts_config import Rule
 from monitors.windows.window import EvidentlyMetrics, Window

@@ -15,10 +15,10 @@ from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.monitoring.row_inputs import load_window
 from mlplatform.monitoring.rule_inputs import load_counts
-from mlplatform.operations.diagnostics import run_checks as examined
+from mlplatform.operations.doctor.diagnostics import run_checks as examined
 from mlplatform.predictions import prediction_counts, sampling_plans
 from mlplatform.promotion import promotion_history
-from monitors.decisions.label_reading import source_windows
+from monitors.decisions.detectors.label_reading import source_windows
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.review_sampling import SamplingPlan
 from tests.support.monitoring_world import all_alerts, notices, promote, rule, tick, with_rules

@@ -3,7 +3,7 @@
 import pytest
 
 from mlplatform.context import AppContext
-from mlplatform.operations.class_label_diagnostics import class_label_finding
+from mlplatform.operations.doctor.class_label_diagnostics import class_label_finding
 from tests.support.diagnostics_world import look
 from tests.support.monitoring_world import answer, tick
 

@@ -11,7 +11,7 @@ import pytest
 from mlplatform.alerting import outbox
 from mlplatform.alerting.retry_policy import RetryPolicy
 from mlplatform.context import AppContext
-from mlplatform.operations.diagnostics import CHECKS, run_checks
+from mlplatform.operations.doctor.diagnostics import CHECKS, run_checks
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.settings import Settings
 from mlplatform.store import leases

@@ -9,7 +9,7 @@ import pytest
 from mlplatform.context import AppContext, create_context
 from mlplatform.errors import SettingsError
 from mlplatform.host.file_permissions import accessible_to_others, check_spool_owner, restrict_permissions
-from mlplatform.operations.diagnostics import CHECKS, run_checks
+from mlplatform.operations.doctor.diagnostics import CHECKS, run_checks
 from mlplatform.settings import Settings, load_settings
 
 

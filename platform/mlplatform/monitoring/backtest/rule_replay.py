@@ -15,9 +15,8 @@ from mlplatform.monitoring.detector_inputs import MAX_LABELS_PER_READ, budget_st
 from mlplatform.promotion.promotion_history import Promotion
 from monitors.alerts import Alert
 from monitors.decisions.decision import decide, resolved_streams
-from monitors.decisions.finding import Finding, missing_data_of
-from monitors.decisions.label_detector import LabelDetector, restart
-from monitors.decisions.label_reading import (
+from monitors.decisions.detectors.label_detector import LabelDetector, restart
+from monitors.decisions.detectors.label_reading import (
     Reading,
     ReadPosition,
     plan_reading,
@@ -25,7 +24,7 @@ from monitors.decisions.label_reading import (
     waiting_sources,
     windows_since,
 )
-from monitors.decisions.rule_detectors import (
+from monitors.decisions.detectors.rule_detectors import (
     WHOLE_STREAM,
     change_points_since,
     count_new_labels,
@@ -33,6 +32,7 @@ from monitors.decisions.rule_detectors import (
     null_hypothesis,
     update_detectors,
 )
+from monitors.decisions.finding import Finding, missing_data_of
 from monitors.rules.alerts_config import Rule, Source
 from monitors.rules.probation_policy import Probation
 from monitors.statistics.e_detector import has_alarmed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitors.decisions.detection_power import DetectionPower, detection_power, finds_text, power_sentence
+from monitors.decisions.detectors.detection_power import DetectionPower, detection_power, finds_text, power_sentence
 from monitors.rules.alerts_config import Rule
 from monitors.windows.window import Baseline
 

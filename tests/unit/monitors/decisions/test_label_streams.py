@@ -10,8 +10,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from monitors.decisions.label_detector import LabelDetector, update_label_detector
-from monitors.decisions.outcome_blocks import OutcomeBlock
+from monitors.decisions.detectors.label_detector import LabelDetector, update_label_detector
+from monitors.decisions.detectors.outcome_blocks import OutcomeBlock
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import simple_null
 from monitors.statistics.review_sampling import make_sampling_plan

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitors.decisions.outcome_blocks import (
+from monitors.decisions.detectors.outcome_blocks import (
     BlockSizes,
     group_into_blocks,
     mature_until,

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from monitors.decisions.decision import decide, resolved_streams
-from monitors.decisions.label_detector import LabelDetector, restart
-from monitors.decisions.label_reading import ReadPosition, plan_reading
-from monitors.decisions.rule_detectors import WHOLE_STREAM, detectors_digest, null_hypothesis, update_detectors
+from monitors.decisions.detectors.label_detector import LabelDetector, restart
+from monitors.decisions.detectors.label_reading import ReadPosition, plan_reading
+from monitors.decisions.detectors.rule_detectors import (
+    WHOLE_STREAM,
+    detectors_digest,
+    null_hypothesis,
+    update_detectors,
+)
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule, Source
 from monitors.statistics.e_detector import simple_null, start_detector

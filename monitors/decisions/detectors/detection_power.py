@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from monitors.decisions.rule_detectors import null_hypothesis
+from monitors.decisions.detectors.rule_detectors import null_hypothesis
 from monitors.rules.alerts_config import Rule
 from monitors.rules.quantities import count_text
 from monitors.statistics.detection_simulation import StreamSettings, days_until_alarm

@@ -6,12 +6,12 @@ from sqlalchemy import Connection
 
 from mlplatform.alerting import detector_state
 from mlplatform.context import AppContext, load_environment
-from mlplatform.operations.check_requirements import needs_current_store
-from mlplatform.operations.detection_forecasts import load_detection_forecasts
+from mlplatform.operations.doctor.check_requirements import needs_current_store
+from mlplatform.operations.doctor.detection_forecasts import load_detection_forecasts
 from mlplatform.promotion import promotion_history
-from monitors.decisions.detection_power import power_sentence
+from monitors.decisions.detectors.detection_power import power_sentence
+from monitors.decisions.detectors.label_reading import ReadPosition
 from monitors.decisions.finding import MAX_LATE_SHARE
-from monitors.decisions.label_reading import ReadPosition
 from monitors.errors import RulesError
 from monitors.rules.alerts_config import AlertsConfig, Rule, load_rules
 from monitors.rules.quantities import approximate_duration_text, percent_text

@@ -7,7 +7,7 @@ from typing import Final
 
 from mlplatform.context import AppContext, load_environment
 from mlplatform.feedback import outcome_counts
-from mlplatform.operations.check_requirements import needs_current_store
+from mlplatform.operations.doctor.check_requirements import needs_current_store
 from mlplatform.promotion import promotion_history
 from monitors.rules.alerts_config import Rule, load_rules
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from mlplatform.context import AppContext
 from mlplatform.monitoring.rule_inputs import load_baseline, load_counts
 from mlplatform.promotion import promotion_history
-from monitors.decisions.detection_power import DetectionPower, detection_power
+from monitors.decisions.detectors.detection_power import DetectionPower, detection_power
 from monitors.rules.alerts_config import Rule
 from monitors.windows.window_counts import SourceWindow
 

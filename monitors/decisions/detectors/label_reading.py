@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from monitors.decisions.outcome_blocks import last_closed_moment, mature_until
+from monitors.decisions.detectors.outcome_blocks import last_closed_moment, mature_until
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
 from monitors.rules.block_unit import BlockUnit

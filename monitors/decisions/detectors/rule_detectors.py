@@ -13,9 +13,14 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Final
 
-from monitors.decisions.label_detector import LabelDetector, SourceBlock, observe_blocks, update_label_detector
-from monitors.decisions.label_reading import Reading
-from monitors.decisions.outcome_blocks import NO_SIZES, OutcomeBlock, group_into_blocks
+from monitors.decisions.detectors.label_detector import (
+    LabelDetector,
+    SourceBlock,
+    observe_blocks,
+    update_label_detector,
+)
+from monitors.decisions.detectors.label_reading import Reading
+from monitors.decisions.detectors.outcome_blocks import NO_SIZES, OutcomeBlock, group_into_blocks
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import (

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from monitors.decisions.outcome_blocks import NO_SIZES, BlockSizes, OutcomeBlock, mean_loss
+from monitors.decisions.detectors.outcome_blocks import NO_SIZES, BlockSizes, OutcomeBlock, mean_loss
 from monitors.errors import WindowError
 from monitors.statistics import e_detector
 from monitors.statistics.e_detector import (

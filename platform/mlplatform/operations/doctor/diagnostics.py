@@ -16,9 +16,9 @@ from mlplatform.errors import PlatformError
 from mlplatform.host.file_permissions import accessible_to_others
 from mlplatform.monitoring.sampling_plan import recent_reviews
 from mlplatform.network.proxies import proxy_variable
-from mlplatform.operations.check_requirements import needs_current_store, schema_is_current
-from mlplatform.operations.class_label_diagnostics import check_class_labels
-from mlplatform.operations.detection_diagnostics import check_budgets, check_detection, check_label_reading
+from mlplatform.operations.doctor.check_requirements import needs_current_store, schema_is_current
+from mlplatform.operations.doctor.class_label_diagnostics import check_class_labels
+from mlplatform.operations.doctor.detection_diagnostics import check_budgets, check_detection, check_label_reading
 from mlplatform.operations.label_status import label_status, last_evaluated_retraining, status_sentences
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import clock_faults

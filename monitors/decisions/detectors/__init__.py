@@ -1,0 +1,1 @@
+"""Sequential detectors over labelled predictions: streams by source, maturity, blocks, the null hypothesis, power."""
