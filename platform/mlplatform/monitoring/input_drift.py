@@ -30,7 +30,7 @@ from monitors.rules.alerts_config import Rule
 from monitors.statistics.two_sample import EMBEDDING, FeatureSample, InputComparison, cluster_counts, compare_samples
 from pipelines.errors import ModelFormatError
 from pipelines.image.image_statistics import image_statistics
-from registry.model_package import MODEL_FILE
+from registry.model_package import MODEL_FILE, read_contract
 
 if TYPE_CHECKING:
     from mlplatform.context import AppContext
@@ -139,10 +139,9 @@ class InputDriftMonitor:
         from pipelines.engines.embedding import Embedder
         from pipelines.engines.torch_engine import load_torch_engine
 
-        family = self.context.pipeline
-        path = self.context.catalog.download(family.name, version, self.context.model_cache) / MODEL_FILE
+        folder = self.context.catalog.download(self.context.model_name, version, self.context.model_cache)
         try:
-            return Embedder(load_torch_engine(path, family.classes))
+            return Embedder(load_torch_engine(folder / MODEL_FILE, read_contract(folder).classes))
         except ModelFormatError as error:
             log.warning("pictures of version %d are compared by plain numbers only: %s", version, error)
             return None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,9 +25,11 @@ from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.promotion import promotion_history, quarantines
 from mlplatform.store import leases
 from mlplatform.store.database import Database
+from mlplatform.store.version_contracts import VersionContracts
 from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, RegisteredVersion
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
 from registry.errors import RegistryUnavailableError, UnknownVersionError
+from registry.model_contract import ModelContract
 from registry.model_package import DIGEST_TAGS
 
 LEASE_DURATION = timedelta(seconds=30)
@@ -73,6 +76,11 @@ class PromotionService:
     lease_timeout_seconds: float = LEASE_TIMEOUT_SECONDS
     notify: Callable[[Connection, promotion_history.Promotion], object] | None = None
 
+    @cached_property
+    def contracts(self) -> VersionContracts:
+        """What versions take and answer; pinned with each promotion."""
+        return VersionContracts(lambda: self.catalog)
+
     def current(self, model: str) -> promotion_history.Promotion | None:
         """The promotion that made the serving version."""
         with self.database.read() as connection:
@@ -84,11 +92,13 @@ class PromotionService:
         When MLflow cannot be reached at the very end the promotion stands and `reconcile` writes the alias.
         """
         version = self.catalog.version(request.model, request.to_version)
+        with self.database.read() as connection:
+            contract = self.contracts.of(connection, request.model, request.to_version)
         lease = self._acquire_lease(request.model)
         try:
             with self.database.write() as connection:
                 leases.require_lease(connection, lease)
-                promotion = self._append_promotion(connection, request, version, lease)
+                promotion = self._append_promotion(connection, request, version, contract, lease)
             with suppress(RegistryUnavailableError):  # the history holds it; reconcile writes the alias later
                 self._sync_alias(promotion)
                 self.sync_quarantine_tags(request.model)
@@ -159,7 +169,12 @@ class PromotionService:
             time.sleep(0.2)
 
     def _append_promotion(
-        self, connection: Connection, request: PromotionRequest, version: RegisteredVersion, lease: leases.Lease
+        self,
+        connection: Connection,
+        request: PromotionRequest,
+        version: RegisteredVersion,
+        contract: ModelContract,
+        lease: leases.Lease,
     ) -> promotion_history.Promotion:
         now = self.clock()
         # 1. Nothing stands in the way: whoever asks still may, and the version is not in quarantine.
@@ -193,6 +208,7 @@ class PromotionService:
         _store_accuracy_baseline(connection, version, self.clock)
         _store_calibration_baseline(connection, version, self.clock)
         _store_digest_baseline(connection, version, self.clock)
+        self.contracts.pin(connection, contract, version.name, version.version, now)
         # 4. The audit log vouches for it, and people are told.
         rows = attested_rows.promotion_digests(connection, promotion.seq)
         details = {"from": request.expected_version, "reason": request.reason, "fence": lease.fence, "rows": rows}

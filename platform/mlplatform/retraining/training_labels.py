@@ -28,7 +28,7 @@ from monitors.rules.block_unit import BlockUnit
 from pipelines.data import FeedbackRows
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
-from pipelines.pipeline import Pipeline
+from registry.model_contract import ImageInputs, ModelContract
 
 BATCH_SIZE: Final = 500
 """So many images are read with one statement."""
@@ -108,20 +108,25 @@ def label_quotas(limits: Retraining) -> LabelQuotas:
 
 
 def load_training_labels(
-    database: Database, pipeline: Pipeline, group_by: str | None = None, trusted: Collection[str] = ()
+    database: Database,
+    model: str,
+    contract: ModelContract,
+    group_by: str | None = None,
+    trusted: Collection[str] = (),
 ) -> TrainingLabels:
-    """Read every current label of the model; the images are grouped by the tag of that name.
+    """Read every current label of the model as rows for a version with this contract.
 
-    Labels that came by a feed of one of the `trusted` names are marked as such.
+    The images are grouped by the tag named `group_by`. Labels that came by a feed of one of the `trusted` names are
+    marked as such.
     """
     with database.read() as connection:
-        records = load_input_labels(connection, pipeline.name)
+        records = load_input_labels(connection, model)
         hashes = sorted({record.image_hash for record in records})
         images_by_hash = {image_hash: decode_png(png) for image_hash, png in iter_inputs(connection, hashes)}
-    reasons = [(record, _unusable_reason(record, images_by_hash[record.image_hash], pipeline)) for record in records]
+    reasons = [(record, _unusable_reason(record, images_by_hash[record.image_hash], contract)) for record in records]
     usable = [record for record, reason in reasons if reason is None]
     return TrainingLabels(
-        rows=_to_rows(usable, images_by_hash, pipeline),
+        rows=_to_rows(usable, images_by_hash, contract),
         origins={record.feedback_id: _to_origin(record, trusted) for record in usable},
         groups={record.image_hash: record.tags.get(group_by, NO_GROUP) for record in usable} if group_by else {},
         unusable=tuple(
@@ -227,24 +232,25 @@ def _review_item(excluded: Sequence[ExcludedLabel], training_labels: TrainingLab
     }
 
 
-def _unusable_reason(record: InputLabel, image: NDArray[np.uint8], pipeline: Pipeline) -> str | None:
+def _unusable_reason(record: InputLabel, image: NDArray[np.uint8], contract: ModelContract) -> str | None:
     """Why a label cannot become a row: the pipeline has changed since; None where it can."""
-    if record.label not in pipeline.classes:
-        return f"label {record.label!r} is not a class of {pipeline.name}; allowed: {', '.join(pipeline.classes)}"
-    if image.shape != (pipeline.height, pipeline.width):
-        return f"its picture is {image.shape}, the model takes {(pipeline.height, pipeline.width)}"
+    if record.label not in contract.classes:
+        return f"label {record.label!r} is not a class of the pipeline; allowed: {', '.join(contract.classes)}"
+    inputs = contract.inputs
+    if isinstance(inputs, ImageInputs) and image.shape != (inputs.height, inputs.width):
+        return f"its picture is {image.shape}, the model takes {(inputs.height, inputs.width)}"
     return None
 
 
 def _to_rows(
-    records: Sequence[InputLabel], images_by_hash: Mapping[str, NDArray[np.uint8]], pipeline: Pipeline
+    records: Sequence[InputLabel], images_by_hash: Mapping[str, NDArray[np.uint8]], contract: ModelContract
 ) -> FeedbackRows | None:
     if not records:
         return None
     estimating = judging_shares(records).keys()
     return FeedbackRows(
         images=np.stack([images_by_hash[record.image_hash] for record in records]),
-        labels=np.array([pipeline.classes.index(record.label) for record in records], dtype=np.int64),
+        labels=np.array([contract.classes.index(record.label) for record in records], dtype=np.int64),
         name="feedback",
         feedback_ids=tuple(record.feedback_id for record in records),
         trains_only=tuple(_train_only(record, estimating) for record in records),

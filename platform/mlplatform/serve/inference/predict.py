@@ -18,7 +18,13 @@ from mlplatform.schema_base import ModelName
 from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import BatchResult
 from mlplatform.serve.inference.idempotency import IdempotencyCache, deterministic_ids
-from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, is_small_png, occurs_in_images
+from mlplatform.serve.inference.image_codec import (
+    DecodedRequest,
+    Decoders,
+    ImageDecoder,
+    is_small_png,
+    occurs_in_images,
+)
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.prediction_cache import CachedInference
 from mlplatform.serve.inference.raw_tensor import RawTensor
@@ -117,7 +123,7 @@ class PredictionService:
     """Answers the prediction requests of one server; used from its event loop."""
 
     clock: Clock
-    decoder: ImageDecoder
+    decoders: Decoders
     model_slot: ModelSlot
     rollout_router: RolloutRouter
     inference: CachedInference
@@ -168,11 +174,10 @@ class PredictionService:
         """
         # Decode: small bodies here, larger ones on a thread.
         champion = self.model_slot.get()
+        decoder = self.decoders.of(champion.predictor)
         started_ns = time.perf_counter_ns()
         decoded = (
-            _decode(request, self.decoder)
-            if _is_small(request)
-            else await self.thread_pool.run(_decode, request, self.decoder)
+            _decode(request, decoder) if _is_small(request) else await self.thread_pool.run(_decode, request, decoder)
         )
         decode_seconds = timing.record_stage("decode", started_ns).seconds
         trace = parse_traceparent(request.traceparent) if request.traceparent else None
