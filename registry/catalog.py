@@ -162,12 +162,6 @@ class Catalog:
             client.delete_model_version(name, str(version))
 
     @retry_while_unavailable
-    def set_description(self, name: str, version: int, text: str) -> None:
-        """Show the model card on the version's page, cut to what MLflow's column holds."""
-        with self._connection.session(lambda: self._unknown_version(name, version)) as client:
-            client.update_model_version(name, str(version), _truncate_description(text))
-
-    @retry_while_unavailable
     def download(self, name: str, version: int, target: Path) -> Path:
         """The folder `target/<name>/<version>` with the version's files, fetched once and checked each time.
 
