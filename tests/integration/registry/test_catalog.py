@@ -19,9 +19,18 @@ from registry.errors import (
     RegistryUnavailableError,
     UnknownVersionError,
 )
-from registry.model_package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, model_digest
+from registry.model_package import (
+    CONTRACT_SHA256_TAG,
+    METADATA_FILE,
+    MODEL_FILE,
+    ONNX_FILE,
+    ONNX_SHA256_TAG,
+    SHA256_TAG,
+    model_digest,
+    read_contract,
+)
 from registry.runs import TrackingStore
-from tests.support.mlflow_store import Logged, log_tiny_model
+from tests.support.mlflow_store import CONTRACT, Logged, log_tiny_model
 
 
 def test_the_first_version_is_one_and_reads_back_whole(catalog: Catalog, logged: Logged) -> None:
@@ -192,6 +201,30 @@ def test_a_graph_is_handed_out_only_as_it_was_noted(catalog: Catalog, tracking: 
     (folder / ONNX_FILE).unlink()
     with pytest.raises(CorruptModelError, match=r"its file data/model\.onnx has"):
         catalog.download("portable", number, tmp_path)
+
+
+def test_a_version_says_what_it_takes_and_answers(catalog: Catalog, logged: Logged, tmp_path: Path) -> None:
+    number = catalog.register("contracted", logged.uri, logged.run_id)
+    assert catalog.contract("contracted", number) == CONTRACT
+    assert read_contract(catalog.download("contracted", number, tmp_path)) == CONTRACT
+    assert catalog.version("contracted", number).tags[CONTRACT_SHA256_TAG] == CONTRACT.digest
+    with pytest.raises(UnknownVersionError, match="no version 9"):
+        catalog.contract("contracted", 9)
+
+
+def test_a_contract_that_was_changed_is_not_believed(catalog: Catalog, tracking: TrackingStore, tmp_path: Path) -> None:
+    fresh = log_tiny_model(tracking)
+    number = catalog.register("swapped", fresh.uri, fresh.run_id)
+    file = Path(catalog.version("swapped", number).source.removeprefix("file://")) / METADATA_FILE
+    before = file.read_text()
+    file.write_text(before.replace("even", "uneven"))
+    with pytest.raises(CorruptModelError, match="its file MLmodel has"):
+        catalog.contract("swapped", number)
+    with pytest.raises(CorruptModelError, match="its file MLmodel has"):
+        catalog.download("swapped", number, tmp_path)
+    file.write_text(before)
+    (catalog.download("swapped", number, tmp_path) / METADATA_FILE).write_text("metadata: {contract: {}}")
+    assert read_contract(catalog.download("swapped", number, tmp_path)) == CONTRACT
 
 
 def test_a_graph_that_nobody_noted_is_left_out(catalog: Catalog, tracking: TrackingStore, tmp_path: Path) -> None:
