@@ -77,7 +77,7 @@ def log_results(
         }
     )
     if selection.holdout is not None and len(selection.holdout):
-        holdout = score_predictions(candidate(selection.holdout.images), selection.holdout.labels, classes)
+        holdout = score_predictions(candidate(selection.holdout.batch), selection.holdout.labels, classes)
         run.log_metrics(holdout.as_metrics("heldback"))
     run.log_figure("loss", plots.loss_curve(result.history))
     truths = [classes[label] for label in golden.labels]
@@ -95,8 +95,8 @@ def log_model(
     """Log the model and, where ONNX Runtime predicts the golden rows alike, its ONNX graph; returns the model's URI."""
     golden, classes = spec.split.golden, list(spec.pipeline.classes)
     example = golden.images[:2, None].astype(np.float32) / 255.0
-    graph = export_if_equivalent(module, golden.images, probabilities)
-    return run.log_model(module, example, candidate(golden.images[:2]), _requirements(), classes, onnx=graph)
+    graph = export_if_equivalent(module, golden.batch, probabilities)
+    return run.log_model(module, example, candidate(golden.batch[:2]), _requirements(), classes, onnx=graph)
 
 
 def version_tags(
