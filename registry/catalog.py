@@ -31,6 +31,8 @@ PREVIOUS_CHALLENGER_TAG = "mlplatform.challenger_before"
 REGISTRATION_TAG = "mlplatform.registration"
 """Marks the call that registered a version, so that the same call made again finds it."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+GOLDEN_DIGEST_TAG = "golden_digest"
+"""Borne by a version: which golden rows it was judged on."""
 READY_SECONDS = 30
 DESCRIPTION_LIMIT = 5000
 CUT_NOTICE = "\n\n*Cut here: the whole card is an artifact of the run.*\n"

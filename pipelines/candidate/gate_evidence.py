@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.candidate.training_spec import GOLDEN_DIGEST_TAG
 from pipelines.data import ImageSet
 from pipelines.engines.latency import measure_interleaved
 from pipelines.engines.torch_engine import TorchEngine, limit_threads
 from pipelines.evaluation.classification_scores import ClassificationScores
 from pipelines.image.corruptions import SEVERITIES, corrupt, mild_corruptions
-from registry.catalog import QUARANTINE_TAG, RegisteredVersion
+from registry.catalog import GOLDEN_DIGEST_TAG, QUARANTINE_TAG, RegisteredVersion
 from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEvidence, PairedConfidence
 from registry.gate.paired_comparison import PairedPredictions
 from registry.gate.row_outcomes import ROWS_FILE, GateRowOutcomes, RowOutcomes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipelines.candidate import plots
 from pipelines.candidate.data_profile import log_data_profile
 from pipelines.candidate.row_selection import Rows
-from pipelines.candidate.training_spec import GOLDEN_DIGEST_TAG, TrainingSpec
+from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.engines.exportable import Exportable
 from pipelines.engines.onnx_engine import export_if_equivalent
 from pipelines.engines.torch_engine import TorchEngine
@@ -18,6 +18,7 @@ from pipelines.evaluation.classification_scores import ClassificationScores, sco
 from pipelines.labels.label_curation import exclusion_counts, label_lineage
 from pipelines.training.network import parameter_count
 from pipelines.training.training_loop import EpochMetrics, TrainingResult
+from registry.catalog import GOLDEN_DIGEST_TAG
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
 from registry.gate.verdict import Verdict
 from registry.runs import Run, installed_version
