@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -39,8 +40,9 @@ def image_row(image: NDArray[np.uint8]) -> InputRow:
 
 def image_rows(images: NDArray[np.uint8]) -> list[InputRow]:
     """Grey pictures (n, height, width), each in its canonical form."""
-    shape = images.shape[1:]
-    return [InputRow(shape, image.tobytes()) for image in images]
+    shape, content = images.shape[1:], images.tobytes()
+    size = math.prod(shape)
+    return [InputRow(shape, content[start : start + size]) for start in range(0, len(content), size)]
 
 
 def content_hash(image: NDArray[np.uint8]) -> str:

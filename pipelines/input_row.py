@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipelines.errors import DataError
 
 
-@dataclass(frozen=True, slots=True)
-class InputRow:
+class InputRow(NamedTuple):
     """The content of one row, and the sizes that it is meant in: height and width of a grey picture's pixels."""
 
     shape: tuple[int, ...]
