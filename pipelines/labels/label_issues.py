@@ -93,7 +93,7 @@ def find_label_issues(rows: FeedbackRows, reference: FeedbackRows, context: Labe
     """
     if context.champion is None or not len(rows) or not len(reference):
         return {}
-    answers, taught_answers = context.champion(rows.images), context.champion(reference.images)
+    answers, taught_answers = context.champion(rows.batch), context.champion(reference.batch)
     views, taught_views = _probe_features(rows, answers), _probe_features(reference, taught_answers)
     folds, taught_folds = _assign_folds(rows, reference, context), _assign_folds(reference, reference, context)
     classes = answers.shape[1]

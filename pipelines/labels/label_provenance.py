@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
 from pipelines.data import FeedbackRows
 
 LabelSource = Literal["review", "audit", "delayed", "correction"]
-PredictFn = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+PredictFn = Callable[[Batch], NDArray[np.float32]]
 
 SOURCE_WEIGHT: Mapping[LabelSource, float] = {"review": 1.0, "audit": 1.0, "delayed": 0.9, "correction": 0.5}
 

@@ -23,12 +23,14 @@ from mlplatform.monitoring.reference_inputs import (
     reference_period,
 )
 from mlplatform.predictions.input_samples import SampledInput, sample_inputs
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion import promotion_history
 from monitors.decisions.drift import MAX_COMPARED_INPUTS, evaluation_level
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.two_sample import EMBEDDING, FeatureSample, InputComparison, cluster_counts, compare_samples
+from pipelines.batch import Batch
+from pipelines.data import images_of
 from pipelines.errors import ModelFormatError
+from pipelines.image.grey_png import unpack_images
 from pipelines.image.image_statistics import image_statistics
 from registry.model_package import MODEL_FILE
 
@@ -52,7 +54,7 @@ FEATURE_NAMES: Final = {
 }
 MIN_CLIENTS: Final = 20
 """From so many clients in either sample on, a client's pictures count as a whole; before, a request's do."""
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Embed = Callable[[Batch], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -173,5 +175,5 @@ def _clusters(
 
 
 def _feature_sample(inputs: Sequence[SampledInput], embed: Embed | None, clusters: tuple[str, ...]) -> FeatureSample:
-    images = np.stack([decode_png(row.png) for row in inputs])
-    return FeatureSample(image_statistics(images), None if embed is None else embed(images), clusters)
+    batch = unpack_images([row.png for row in inputs])
+    return FeatureSample(image_statistics(images_of(batch)), None if embed is None else embed(batch), clusters)

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, RowMapping, select
 
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.predictions import sampling_plans
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from mlplatform.store.tables.feedback import feedback
@@ -26,6 +25,7 @@ from monitors.decisions.detectors.outcome_blocks import block_key
 from monitors.rules.alerts_config import AlertsConfig, Retraining
 from monitors.rules.block_unit import BlockUnit
 from pipelines.data import FeedbackRows
+from pipelines.image.grey_png import decode_png
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
 from pipelines.pipeline import Pipeline

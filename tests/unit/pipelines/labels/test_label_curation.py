@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.data import FeedbackRows, ImageSet
+from pipelines.batch import Batch
+from pipelines.data import FeedbackRows, ImageSet, images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
 from pipelines.image.near_duplicates import fingerprint
@@ -197,8 +198,8 @@ class Scholar:
         known = digits.take(range(900))
         self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(known.images) * 8, known.labels)
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images) * 8).astype(np.float32)
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images_of(batch)) * 8).astype(np.float32)
         return answers
 
 
@@ -253,7 +254,7 @@ def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet,
     suspected = {i for i, reason in reasons(judged.excluded).items() if reason == "suspicious"}
     among = lies & set(judging.feedback_ids)
     assert len(suspected & among) >= 0.8 * len(among)
-    right = scholar(judging.images).argmax(axis=1) == judging.labels
+    right = scholar(judging.batch).argmax(axis=1) == judging.labels
     assert not suspected & {i for i, fine in zip(judging.feedback_ids, right, strict=True) if fine}
 
 
@@ -262,7 +263,7 @@ def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet,
 def test_honest_labels_of_a_changed_world_are_learnt(digits: ImageSet, scholar: Scholar, source: LabelSource) -> None:
     unseen = digits.take(range(900, 1_797))
     rows = feedback(ImageSet(simulate_scanner_shift(unseen.images, 3), unseen.labels, "second scanner"))
-    assert (scholar(rows.images).argmax(axis=1) == rows.labels).mean() < 0.5
+    assert (scholar(rows.batch).argmax(axis=1) == rows.labels).mean() < 0.5
     origins = [LabelOrigin(source, client=f"client {i % 12}") for i in range(len(rows))]
     curated = curate_training_rows(rows, asked(origins, scholar), NO_DIGIT, NO_LIMITS)
     assert len(curated.excluded) < 0.03 * len(rows)
