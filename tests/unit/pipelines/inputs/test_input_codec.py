@@ -1,0 +1,48 @@
+"""Codecs of inputs hold the contract, and a picture's identity is what it always was."""
+
+import numpy as np
+import pytest
+
+from pipelines.batch import Batch
+from pipelines.builtin.digits import PIPELINE
+from pipelines.data import content_hash, image_batch, image_rows
+from pipelines.datasets.optdigits import load_optdigits
+from pipelines.errors import DataError
+from pipelines.image.grey_png import pack_image
+from pipelines.input_row import InputRow
+from pipelines.inputs.codec_of import codec_of
+from pipelines.inputs.image_codec import ImageCodec
+from pipelines.inputs.input_codec import InputCodec
+from tests.support.input_codec_contract import InputCodecContract, identity
+
+
+class TestImageCodec(InputCodecContract):
+    def codec(self) -> InputCodec:
+        return ImageCodec(28, 28)
+
+    def drawn(self, count: int) -> Batch:
+        return load_optdigits().batch[:count]
+
+    def pack(self, row: InputRow) -> bytes:
+        return pack_image(row)
+
+
+def test_a_row_is_its_picture_also_where_that_does_not_lie_in_one_piece() -> None:
+    images = load_optdigits().images[:4, ::2, ::3]
+    rows = image_rows(images)
+    assert [row.content_hash for row in rows] == [content_hash(image) for image in images]
+    assert [row.content_hash for row in rows] == [identity(row) for row in rows]
+    assert [row.shape for row in rows] == [(14, 10)] * 4
+    assert image_rows(images[:0]) == []
+
+
+def test_pictures_of_another_size_are_named() -> None:
+    small = image_batch(np.zeros((1, 12, 9), dtype=np.uint8))
+    assert codec_of(PIPELINE).mismatch(small) == "its picture is (12, 9), the model takes (28, 28)"
+
+
+def test_a_row_whose_bytes_are_too_few_or_too_many_is_refused() -> None:
+    for content in (b"", b"123", b"12345"):
+        with pytest.raises(DataError, match=r"an input of \(2, 2\) has . bytes where it needs 4"):
+            InputRow((2, 2), content).check()
+    InputRow((2, 2), b"1234").check()
