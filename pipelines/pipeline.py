@@ -9,6 +9,7 @@ from pathlib import Path
 from pipelines.data import ImageSet, Split
 from pipelines.errors import UnknownPipelineError
 from pipelines.recipe import Recipe
+from registry.model_contract import ModelContract, image_classifier
 
 CARD_KEYS = (
     "intended_use",
@@ -55,6 +56,11 @@ class Pipeline:
         missing = [key for key in CARD_KEYS if not self.card.get(key, "").strip()]
         if missing:
             raise UnknownPipelineError(f"pipeline '{self.name}' has no card text for {missing}; write it")
+
+    @property
+    def contract(self) -> ModelContract:
+        """What its versions take and answer, as it is registered with each."""
+        return image_classifier(self.classes, self.height, self.width)
 
     def recipe(self, name: str | None = None) -> Recipe:
         """The recipe of this name, or the default one."""

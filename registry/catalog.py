@@ -13,9 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from registry.errors import CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
+from registry.errors import ContractError, CorruptModelError, NoChampionError, RegistryError, UnknownVersionError
 from registry.mlflow_connection import retry_while_unavailable
-from registry.model_package import DIGEST_TAGS, MODEL_FILE, ONNX_FILE, SHA256_TAG, model_digest
+from registry.model_contract import ModelContract
+from registry.model_package import (
+    CONTRACT_SHA256_TAG,
+    DIGEST_TAGS,
+    METADATA_FILE,
+    MODEL_FILE,
+    ONNX_FILE,
+    SHA256_TAG,
+    model_digest,
+    read_contract,
+)
 from registry.runs import TrackingStore
 
 if TYPE_CHECKING:
@@ -162,12 +172,6 @@ class Catalog:
             client.delete_model_version(name, str(version))
 
     @retry_while_unavailable
-    def set_description(self, name: str, version: int, text: str) -> None:
-        """Show the model card on the version's page, cut to what MLflow's column holds."""
-        with self._connection.session(lambda: self._unknown_version(name, version)) as client:
-            client.update_model_version(name, str(version), _truncate_description(text))
-
-    @retry_while_unavailable
     def download(self, name: str, version: int, target: Path) -> Path:
         """The folder `target/<name>/<version>` with the version's files, fetched once and checked each time.
 
@@ -202,13 +206,21 @@ class Catalog:
             if name == ONNX_FILE and expected is None:
                 (folder / name).unlink(missing_ok=True)
                 continue
-            digest = model_digest(folder, name) if (folder / name).is_file() else "nothing"
-            if digest != expected:
-                raise CorruptModelError(
-                    f"{_version_title(record)} should have sha256 {expected}, its file {name} has {digest}: "
-                    "do not serve it, roll back to another version"
-                )
+            _check_digest(folder, name, record, expected)
         return folder
+
+    @retry_while_unavailable
+    def contract(self, name: str, version: int) -> ModelContract:
+        """What a version takes and answers, without its model; raises CorruptModelError, ContractError."""
+        from mlflow.artifacts import download_artifacts
+
+        record, uri = self.version(name, version), self._connection.uri
+        with tempfile.TemporaryDirectory() as parent, self._connection.session() as client:
+            location = client.get_model_version_download_uri(record.name, str(record.version))
+            source = f"{location.rstrip('/')}/{METADATA_FILE}"
+            file = Path(download_artifacts(source, dst_path=parent, tracking_uri=uri, registry_uri=uri))
+            _check_digest(file.parent, METADATA_FILE, record, record.tags.get(CONTRACT_SHA256_TAG))
+            return read_contract(file.parent)
 
     def _aliases(self, name: str) -> dict[str, int]:
         absent = UnknownVersionError(name)
@@ -260,12 +272,21 @@ def _version_title(record: RegisteredVersion) -> str:
     return f"Version {record.version} of {record.name!r}"
 
 
+def _check_digest(folder: Path, name: str, record: RegisteredVersion, expected: str | None) -> None:
+    digest = model_digest(folder, name)
+    if digest != expected:
+        raise CorruptModelError(
+            f"{_version_title(record)} should have sha256 {expected}, its file {name} has {digest or 'nothing'}: "
+            "do not serve it, roll back to another version"
+        )
+
+
 def _is_intact(folder: Path, record: RegisteredVersion) -> bool:
     """Whether every model file is there as noted, and no other."""
-    return all(
-        (model_digest(folder, name) if (folder / name).is_file() else None) == record.tags.get(tag)
-        for name, tag in DIGEST_TAGS.items()
-    )
+    try:
+        return all(model_digest(folder, name) == record.tags.get(tag) for name, tag in DIGEST_TAGS.items())
+    except ContractError:
+        return False
 
 
 def _remove_folder(folder: Path) -> bool:

@@ -5,6 +5,7 @@ RegistryError
 ├── UnknownVersionError (LookupError)            no such version of that model
 ├── NoChampionError (LookupError)                nothing carries the champion alias yet
 ├── CorruptModelError (ValueError)               the downloaded file is not the one that was registered
+├── ContractError (ValueError)                   a model's contract that cannot be read, or is not known here
 ├── CardError (ValueError)                       a model card that would say nothing
 └── GateError (ValueError)                       evidence or policy that cannot be judged
 """
@@ -28,6 +29,10 @@ class NoChampionError(RegistryError, LookupError):
 
 class CorruptModelError(RegistryError, ValueError):
     """A downloaded model file differs from the one that was registered."""
+
+
+class ContractError(RegistryError, ValueError):
+    """A model's contract that cannot be read, or means something that is not known here."""
 
 
 class CardError(RegistryError, ValueError):

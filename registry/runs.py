@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from registry.errors import RegistryError
 from registry.mlflow_connection import MlflowConnection, retry_while_unavailable
+from registry.model_contract import ModelContract
 from registry.model_package import digest_tags, save_package
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class Run:
         input_example: "np.ndarray",
         output_example: "np.ndarray",
         requirements: Sequence[str],
-        classes: Sequence[str],
+        contract: ModelContract,
         name: str = "model",
         onnx: bytes | None = None,
     ) -> str:
@@ -240,7 +241,7 @@ class Run:
             logged = client.create_logged_model(self.experiment_id, name, source_run_id=self.id)
             folder = Path(temporary, "model")
             try:
-                save_package(folder, module, input_example, output_example, requirements, classes, logged, onnx)
+                save_package(folder, module, input_example, output_example, requirements, contract, logged, onnx)
                 client.log_model_artifacts(logged.model_id, str(folder))
             except BaseException:
                 client.finalize_logged_model(logged.model_id, "FAILED")

@@ -61,7 +61,7 @@ def prepare(folder: Path) -> Path:
     context = AppContext(Settings(_env_file=None, home=folder))
     with context.tracking.start_run(pipeline.name, "for a benchmark") as run:
         example = images[:2, None].astype(np.float32) / 255.0
-        uri = run.log_model(module, example, answers[:2], ["numpy"], pipeline.classes, onnx=graph)
+        uri = run.log_model(module, example, answers[:2], ["numpy"], pipeline.contract, onnx=graph)
     version = context.catalog.register(pipeline.name, uri, run.id)
     context.catalog.set_alias(pipeline.name, CHAMPION, version)
     file = context.catalog.download(pipeline.name, version, context.model_cache) / ONNX_FILE

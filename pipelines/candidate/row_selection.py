@@ -46,7 +46,7 @@ def select_rows(spec: TrainingSpec) -> Rows:
     those are repeated up to their share of an epoch, and the gate compares on those alone: the benefit must lie in the
     world as it is.
     """
-    split, recipe, codec = spec.split, spec.recipe, codec_of(spec.pipeline)
+    split, recipe, codec = spec.split, spec.recipe, codec_of(spec.pipeline.contract.inputs)
     base = subsample(split.train, recipe.max_train_rows)
     if spec.feedback is None or not len(spec.feedback):
         fresh = base.take(~codec.near_duplicates(base.batch, split.golden.batch))

@@ -94,10 +94,11 @@ def log_model(
     run: Run, spec: TrainingSpec, module: Exportable, candidate: TorchEngine, probabilities: NDArray[np.float32]
 ) -> str:
     """Log the model and, where ONNX Runtime predicts the golden rows alike, its ONNX graph; returns the model's URI."""
-    golden, classes = spec.split.golden, list(spec.pipeline.classes)
+    golden = spec.split.golden
     example = golden.images[:2, None].astype(np.float32) / 255.0
     graph = export_if_equivalent(module, golden.batch, probabilities)
-    return run.log_model(module, example, candidate(golden.batch[:2]), _requirements(), classes, onnx=graph)
+    answers = candidate(golden.batch[:2])
+    return run.log_model(module, example, answers, _requirements(), spec.pipeline.contract, onnx=graph)
 
 
 def version_tags(

@@ -17,6 +17,7 @@ from pipelines.engines.torch_engine import TorchEngine
 from pipelines.pipeline import CARD_KEYS, Pipeline
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
+from registry.model_contract import ModelContract
 from registry.model_package import MODEL_FILE
 from registry.runs import Run, RunStatus, TrackingStore
 from tests.support.bars import TINY, draw_bars
@@ -49,6 +50,7 @@ class FakeRun(Run):
         self.figures: dict[str, bytes] = {}
         self.datasets: dict[str, tuple[str, str, int]] = {}
         self.models: dict[str, Exportable] = {}
+        self.contracts: dict[str, ModelContract] = {}
         self.status: RunStatus | None = None
         self.onnx: bytes | None = None
 
@@ -77,13 +79,14 @@ class FakeRun(Run):
         input_example: np.ndarray,
         output_example: np.ndarray,
         requirements: Sequence[str],
-        classes: Sequence[str],
+        contract: ModelContract,
         name: str = "model",
         onnx: bytes | None = None,
     ) -> str:
         assert isinstance(module, Exportable)
         assert (len(input_example), len(output_example)) == (2, 2)
         self.models[f"models:/m-{self.id}"] = module
+        self.contracts[f"models:/m-{self.id}"] = contract
         self.onnx = onnx
         return f"models:/m-{self.id}"
 
@@ -169,6 +172,11 @@ class MemoryCatalog(Catalog):
     def set_tag(self, name: str, version: int, key: str, value: str) -> None:
         found = self.version(name, version)
         self.held[version] = replace(found, tags={**found.tags, key: value})
+
+    def contract(self, name: str, version: int) -> ModelContract:
+        found = self.version(name, version)
+        [run] = [run for run in self.tracking.runs if run.id == found.run_id]
+        return run.contracts[found.source]
 
     def download(self, name: str, version: int, target: Path) -> Path:
         found, folder = self.version(name, version), target / name / str(version)

@@ -128,7 +128,7 @@ class InputDriftMonitor:
         embed = self._embedder(version)
         noun, clusters = _clusters(rule.by, first, newest)
         of_first, of_newest = (
-            _feature_sample(inputs, codec_of(self.context.pipeline), embed, named)
+            _feature_sample(inputs, codec_of(self.context.pipeline.contract.inputs), embed, named)
             for inputs, named in zip((first, newest), clusters, strict=True)
         )
         return SamplePair(version, len(first), len(newest), (of_first, of_newest), cluster_noun=noun)

@@ -12,14 +12,13 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, select
 
 from mlplatform.audit import prediction_attestation
 from mlplatform.errors import NotFoundError
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.store.database import insert_many_returning, insert_new
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.feedback import feedback
 from mlplatform.store.tables.predictions import erased_predictions, images, predictions
 from pipelines.image.grey_png import pack_image
 from pipelines.input_row import InputRow
@@ -127,16 +126,6 @@ def load_image(connection: Connection, image_hash: str) -> bytes:
     if png is None:
         raise NotFoundError(f"image {image_hash!r} is not kept")
     return bytes(png)
-
-
-def count_rows(connection: Connection) -> dict[str, int]:
-    """How many predictions, images and current labels the store holds."""
-    current = select(func.count()).select_from(feedback).where(feedback.c.superseded_by.is_(None))
-    return {
-        "predictions": connection.scalar(select(func.count()).select_from(predictions)) or 0,
-        "images": connection.scalar(select(func.count()).select_from(images)) or 0,
-        "labels": connection.scalar(current) or 0,
-    }
 
 
 def record_erased(connection: Connection, ids: Iterable[str], now: datetime) -> None:

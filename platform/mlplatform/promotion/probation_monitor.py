@@ -260,7 +260,7 @@ def probation_monitor(context: AppContext, load: Callable[[int], Predictor] | No
         promotions=promotion_service(context),
         previous=PreviousVersion(
             classes=context.pipeline.classes,
-            codec=codec_of(context.pipeline),
+            codec=codec_of(context.pipeline.contract.inputs),
             compared_per_day=context.rules.probation.compared_per_day,
             clock=context.clock,
             database=context.database,

@@ -115,7 +115,7 @@ def load_training_labels(
 
     Labels that came by a feed of one of the `trusted` names are marked as such.
     """
-    codec = codec_of(pipeline)
+    codec = codec_of(pipeline.contract.inputs)
     with database.read() as connection:
         records = load_input_labels(connection, pipeline.name)
         hashes = sorted({record.image_hash for record in records})

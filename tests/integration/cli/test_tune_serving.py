@@ -12,6 +12,7 @@ from mlplatform.predictions import compute_configs
 from mlplatform.settings import Settings
 from pipelines.engines.onnx_engine import export_onnx
 from registry.catalog import CHAMPION
+from registry.model_contract import image_classifier
 from tests.support.api_server import CLASSES, module
 from tests.support.command_line import Command
 
@@ -26,7 +27,9 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: AppContext) -
     with context.tracking.start_run("digits", "tiny") as run:
         example = np.zeros((2, 1, 28, 28), np.float32)
         answers = np.zeros((2, 10), np.float32)
-        uri = run.log_model(made, example, answers, ["numpy"], CLASSES, onnx=export_onnx(made))
+        uri = run.log_model(
+            made, example, answers, ["numpy"], image_classifier(CLASSES, 28, 28), onnx=export_onnx(made)
+        )
     context.catalog.set_alias("digits", CHAMPION, context.catalog.register("digits", uri, run.id))
     return context
 

@@ -19,9 +19,18 @@ from registry.errors import (
     RegistryUnavailableError,
     UnknownVersionError,
 )
-from registry.model_package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, model_digest
+from registry.model_package import (
+    CONTRACT_SHA256_TAG,
+    METADATA_FILE,
+    MODEL_FILE,
+    ONNX_FILE,
+    ONNX_SHA256_TAG,
+    SHA256_TAG,
+    model_digest,
+    read_contract,
+)
 from registry.runs import TrackingStore
-from tests.support.mlflow_store import Logged, log_tiny_model
+from tests.support.mlflow_store import CONTRACT, Logged, log_tiny_model
 
 
 def test_the_first_version_is_one_and_reads_back_whole(catalog: Catalog, logged: Logged) -> None:
@@ -30,7 +39,6 @@ def test_the_first_version_is_one_and_reads_back_whole(catalog: Catalog, logged:
     version = catalog.version("whole", number)
     assert (version.name, version.version, version.run_id) == ("whole", 1, logged.run_id)
     assert version.tags["recipe"] == "compact"
-    assert version.description == "# Card"
     assert version.aliases == (CHALLENGER,)
     assert abs(datetime.now(UTC) - version.created_at) < timedelta(minutes=5)
 
@@ -97,13 +105,11 @@ def test_an_unknown_version_error_names_those_that_exist(catalog: Catalog, logge
         catalog.version("never", 1)
 
 
-def test_tags_and_the_card_can_be_set_later(catalog: Catalog, logged: Logged) -> None:
+def test_tags_can_be_set_later(catalog: Catalog, logged: Logged) -> None:
     number = catalog.register("later", logged.uri, logged.run_id)
     catalog.set_tag("later", number, "verdict", "promote")
-    catalog.set_description("later", number, "# Card")
     version = catalog.version("later", number)
     assert version.tags["verdict"] == "promote"
-    assert version.description == "# Card"
     for _ in range(2):
         catalog.delete_tag("later", number, "verdict")
     assert "verdict" not in catalog.version("later", number).tags
@@ -195,6 +201,30 @@ def test_a_graph_is_handed_out_only_as_it_was_noted(catalog: Catalog, tracking: 
     (folder / ONNX_FILE).unlink()
     with pytest.raises(CorruptModelError, match=r"its file data/model\.onnx has"):
         catalog.download("portable", number, tmp_path)
+
+
+def test_a_version_says_what_it_takes_and_answers(catalog: Catalog, logged: Logged, tmp_path: Path) -> None:
+    number = catalog.register("contracted", logged.uri, logged.run_id)
+    assert catalog.contract("contracted", number) == CONTRACT
+    assert read_contract(catalog.download("contracted", number, tmp_path)) == CONTRACT
+    assert catalog.version("contracted", number).tags[CONTRACT_SHA256_TAG] == CONTRACT.digest
+    with pytest.raises(UnknownVersionError, match="no version 9"):
+        catalog.contract("contracted", 9)
+
+
+def test_a_contract_that_was_changed_is_not_believed(catalog: Catalog, tracking: TrackingStore, tmp_path: Path) -> None:
+    fresh = log_tiny_model(tracking)
+    number = catalog.register("swapped", fresh.uri, fresh.run_id)
+    file = Path(catalog.version("swapped", number).source.removeprefix("file://")) / METADATA_FILE
+    before = file.read_text()
+    file.write_text(before.replace("even", "uneven"))
+    with pytest.raises(CorruptModelError, match="its file MLmodel has"):
+        catalog.contract("swapped", number)
+    with pytest.raises(CorruptModelError, match="its file MLmodel has"):
+        catalog.download("swapped", number, tmp_path)
+    file.write_text(before)
+    (catalog.download("swapped", number, tmp_path) / METADATA_FILE).write_text("metadata: {contract: {}}")
+    assert read_contract(catalog.download("swapped", number, tmp_path)) == CONTRACT
 
 
 def test_a_graph_that_nobody_noted_is_left_out(catalog: Catalog, tracking: TrackingStore, tmp_path: Path) -> None:

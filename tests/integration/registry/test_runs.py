@@ -11,7 +11,7 @@ import pytest
 from registry.errors import RegistryError, RegistryUnavailableError
 from registry.model_package import SHA256_TAG
 from registry.runs import TRIGGER_TAG, TrackingStore
-from tests.support.mlflow_store import Logged, free_port
+from tests.support.mlflow_store import CONTRACT, Logged, free_port
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as Record
@@ -145,7 +145,7 @@ def test_a_logged_model_is_ready_digested_and_an_output_of_its_run(tracking: Tra
 def test_a_model_that_cannot_be_saved_is_marked_failed(tracking: TrackingStore) -> None:
     example = np.zeros((2, 4), np.float32)
     with pytest.raises(TypeError), tracking.start_run("unsaved", "no module") as run:
-        run.log_model("not a module", example, example, ["numpy"], ["a"])
+        run.log_model("not a module", example, example, ["numpy"], CONTRACT)
     (model,) = tracking.connection.client.search_logged_models([run.experiment_id])
     assert model.status == "FAILED"
 

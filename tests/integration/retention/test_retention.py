@@ -8,13 +8,12 @@ import pytest
 from sqlalchemy import func, select
 
 from mlplatform.audit import audit_entries
-from mlplatform.audit.verification import verify_audit_log
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, InvalidInputError
 from mlplatform.feedback import label_records, outcome_counts
 from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
-from mlplatform.predictions.prediction_records import PredictionWithInput, count_rows, find, load_image
+from mlplatform.predictions.prediction_records import PredictionWithInput, find, load_image
 from mlplatform.predictions.shadow_predictions import ShadowPrediction
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.retention.apply_retention import (
@@ -33,6 +32,7 @@ from mlplatform.store.tables.feedback import outcomes as judged_rows
 from mlplatform.store.tables.predictions import predictions, review_samples, shadow_prediction_rows
 from mlplatform.store.tables.promotion import rollouts
 from tests.support.platform_world import START, prediction, recorded
+from tests.support.store_rows import count_rows, verify_audit_log
 
 pytestmark = pytest.mark.both_databases
 

@@ -11,7 +11,7 @@ import yaml
 
 from registry.errors import RegistryError
 from registry.model_package import MODEL_FILE, model_digest, save_package
-from tests.support.mlflow_store import CLASSES, tiny_module
+from tests.support.mlflow_store import CONTRACT, tiny_module
 
 ANSWERS = np.zeros((2, 2), np.float32)
 
@@ -19,7 +19,7 @@ ANSWERS = np.zeros((2, 2), np.float32)
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package") / "model"
-    save_package(folder, tiny_module(), np.zeros((2, 1, 4, 4), np.float32), ANSWERS, ["numpy"], CLASSES)
+    save_package(folder, tiny_module(), np.zeros((2, 1, 4, 4), np.float32), ANSWERS, ["numpy"], CONTRACT)
     return folder
 
 
@@ -45,7 +45,7 @@ def test_the_folder_says_what_goes_in_what_comes_out_and_what_it_needs(saved: Pa
     described = yaml.safe_load((saved / "MLmodel").read_text())
     assert '"shape": [-1, 1, 4, 4]' in described["signature"]["inputs"]
     assert '"shape": [-1, 2]' in described["signature"]["outputs"]
-    assert described["metadata"]["classes"] == list(CLASSES)
+    assert described["metadata"]["contract"] == CONTRACT.to_dict()
     requirements = (saved / "requirements.txt").read_text().splitlines()
     assert "numpy" in requirements
     assert not any(line.startswith("torch") for line in requirements)
@@ -54,7 +54,7 @@ def test_the_folder_says_what_goes_in_what_comes_out_and_what_it_needs(saved: Pa
 def test_one_example_row_is_refused_because_it_would_fix_the_batch_size(tmp_path: Path) -> None:
     one_row = np.zeros((1, 1, 4, 4), np.float32)
     with pytest.raises(RegistryError, match=r"1 row\(s\): give two or more"):
-        save_package(tmp_path / "model", tiny_module(), one_row, ANSWERS, ["numpy"], CLASSES)
+        save_package(tmp_path / "model", tiny_module(), one_row, ANSWERS, ["numpy"], CONTRACT)
 
 
 def test_the_digest_changes_with_the_model_file(tmp_path: Path) -> None:
@@ -63,4 +63,5 @@ def test_the_digest_changes_with_the_model_file(tmp_path: Path) -> None:
     first = model_digest(tmp_path)
     (tmp_path / MODEL_FILE).write_bytes(b"two")
     assert model_digest(tmp_path) != first
+    assert first is not None
     assert len(first) == 64

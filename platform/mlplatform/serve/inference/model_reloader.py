@@ -140,7 +140,7 @@ class ModelReloader:
         version, pipeline = target.version, self._context.pipeline
         folder, digests = self._verified_files(target)
         predictor = load_engine(folder, pipeline.classes, self._backend_config())
-        if not np.isfinite(predictor(codec_of(pipeline).blank(2))).all():
+        if not np.isfinite(predictor(codec_of(pipeline.contract.inputs).blank(2))).all():
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
         return LoadedModel(

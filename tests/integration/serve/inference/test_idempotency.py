@@ -16,6 +16,7 @@ from mlplatform.serve.schemas import PredictionOut, PredictOut
 from pipelines.data import image_rows
 from tests.support.api_server import loaded, running
 from tests.support.platform_world import picture
+from tests.support.store_rows import count_rows
 
 IMAGES = np.stack([picture(1), picture(1), picture(2)])
 ROWS = image_rows(IMAGES)
@@ -30,11 +31,10 @@ def send(client: httpx.Client, seed: int = 1, headers: dict[str, str] = KEY) -> 
 
 
 def rows(server: ApiServer) -> int:
-    from mlplatform.predictions import prediction_records
 
     server.recorder.flush(5)
     with server.context.database.read() as connection:
-        return prediction_records.count_rows(connection)["predictions"]
+        return count_rows(connection)["predictions"]
 
 
 def test_a_request_sent_again_under_its_key_is_the_same_answer_and_one_row_even_after_a_swap(

@@ -17,7 +17,7 @@ from torch import nn
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.ids import uuid7
-from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
+from mlplatform.predictions import prediction_counts, shadow_predictions
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Rollout, RolloutRole
 from mlplatform.serve.api_server import ApiServer, build_server
@@ -34,6 +34,7 @@ from pipelines.errors import ModelUnreadableError
 from registry.errors import RegistryUnavailableError
 from tests.support.api_server import CLASSES, NAME, Flaky, StockedCatalog, loaded, module, running
 from tests.support.platform_world import START, picture
+from tests.support.store_rows import count_rows
 
 BODY = {"images": [picture(1).tolist()]}
 
@@ -149,7 +150,7 @@ def test_shadow_answers_reach_no_count_of_either_version(client: httpx.Client, q
     with quiet.context.database.read() as connection:
         assert prediction_counts.prediction_total(connection, NAME, 1, begun, quiet.context.clock()) == 5
         assert prediction_counts.last_prediction_minute(connection, NAME, 2) is None
-        assert prediction_records.count_rows(connection)["predictions"] == 5
+        assert count_rows(connection)["predictions"] == 5
 
 
 def test_a_canary_answers_its_share_of_clients_always_the_same_ones_and_both_are_compared(

@@ -7,12 +7,13 @@ from pipelines.batch import Batch
 from pipelines.builtin.digits import PIPELINE
 from pipelines.data import content_hash, image_batch, image_rows
 from pipelines.datasets.optdigits import load_optdigits
-from pipelines.errors import DataError
+from pipelines.errors import DataError, ModelFormatError
 from pipelines.image.grey_png import pack_image
 from pipelines.input_row import InputRow
 from pipelines.inputs.codec_of import codec_of
 from pipelines.inputs.image_codec import ImageCodec
 from pipelines.inputs.input_codec import InputCodec
+from registry.model_contract import ImageInputs
 from tests.support.input_codec_contract import InputCodecContract, identity
 
 
@@ -38,7 +39,12 @@ def test_a_row_is_its_picture_also_where_that_does_not_lie_in_one_piece() -> Non
 
 def test_pictures_of_another_size_are_named() -> None:
     small = image_batch(np.zeros((1, 12, 9), dtype=np.uint8))
-    assert codec_of(PIPELINE).mismatch(small) == "its picture is (12, 9), the model takes (28, 28)"
+    assert codec_of(PIPELINE.contract.inputs).mismatch(small) == "its picture is (12, 9), the model takes (28, 28)"
+
+
+def test_inputs_that_no_codec_takes_are_refused_by_what_they_are() -> None:
+    with pytest.raises(ModelFormatError, match=r"no codec takes ImageInputs\(height=8, width=8, channels=3\)"):
+        codec_of(ImageInputs(8, 8, 3))
 
 
 def test_a_row_whose_bytes_are_too_few_or_too_many_is_refused() -> None:
