@@ -25,7 +25,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
 from pipelines.batch import Batch
 from pipelines.errors import PipelineError
-from pipelines.image.grey_png import unpack_images
+from pipelines.inputs.input_codec import InputCodec
 from pipelines.pipeline import Pipeline
 from registry.catalog import Catalog
 from registry.errors import RegistryError
@@ -55,6 +55,7 @@ class PreviousVersion:
     """The version before; `load` gives a version's predictor, for `classes` in their order."""
 
     classes: Sequence[str]
+    codec: InputCodec
     compared_per_day: int
     clock: Clock
     database: Database
@@ -114,7 +115,7 @@ class PreviousVersion:
         if not asked:
             return []
         started_at = time.perf_counter()
-        probabilities = self._loaded_version[1](unpack_images([kept for _, kept in asked]))
+        probabilities = self._loaded_version[1](self.codec.unpack([kept for _, kept in asked]))
         spent_ms = (time.perf_counter() - started_at) * 1000 / len(asked)
         return [
             ShadowPrediction(

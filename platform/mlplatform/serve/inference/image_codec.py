@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES, check_amounts, validate_tags, validate_text
 from pipelines.batch import Batch
-from pipelines.data import image_batch, image_rows, images_of
+from pipelines.data import image_batch
 from pipelines.edge.request_payloads import JsonLimits, describe_value
 from pipelines.image.image_decoding import (
     MIN_COUNTED_SIDE,
@@ -32,6 +32,8 @@ from pipelines.image.image_decoding import (
     parse_header,
 )
 from pipelines.input_row import InputRow
+from pipelines.inputs.image_codec import ImageCodec
+from pipelines.inputs.input_codec import InputCodec
 
 SMALL_IMAGE_PIXELS = 128 * 128
 LARGE_IMAGE_PIXELS = 10**6
@@ -49,13 +51,14 @@ class DecodedRequest:
     """The rows of one request for the model, its names for client and request, and its tags."""
 
     batch: Batch
+    codec: InputCodec
     fields: dict[str, str]
     tags: dict[str, str]
 
     @cached_property
     def rows(self) -> list[InputRow]:
         """Each row in its canonical form: what is cached, recorded and kept goes by it."""
-        return image_rows(images_of(self.batch))
+        return self.codec.rows(self.batch)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class ImageDecoder:
     polarity: Polarity = "auto"
     large_image_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Held while a large picture is decoded."""
+
+    @cached_property
+    def codec(self) -> InputCodec:
+        """What else is done with such pictures."""
+        return ImageCodec(self.height, self.width)
 
     def check_amounts(self, body: bytes) -> None:
         """Raise TooLargeError or InvalidInputError for a JSON text of more than the most pictures hold, unparsed."""
@@ -100,8 +108,8 @@ class ImageDecoder:
         ):
             images = self._decode_integers(items)
             if images is not None:
-                return DecodedRequest(image_batch(images), texts, validate_tags(document.get("tags")))
-        return DecodedRequest(self.decode(items), texts, validate_tags(document.get("tags")))
+                return DecodedRequest(image_batch(images), self.codec, texts, validate_tags(document.get("tags")))
+        return DecodedRequest(self.decode(items), self.codec, texts, validate_tags(document.get("tags")))
 
     def _decode_integers(self, items: Sequence[object]) -> GreyImage | None:
         """Pixel arrays of whole numbers, the usual case, read at once; None where anything else is among them."""

@@ -303,8 +303,8 @@ def _decode(predict_request: PredictRequest, decoder: ImageDecoder) -> DecodedRe
         return decoder.decode_json(predict_request.body)
     tags = parse_tags(predict_request.tags) if predict_request.tags else validate_tags(None)
     if predict_request.tensor is not None:
-        return DecodedRequest(predict_request.tensor.to_model_input(decoder), {}, tags)
-    return DecodedRequest(decoder.decode(predict_request.images), {}, tags)
+        return DecodedRequest(predict_request.tensor.to_model_input(decoder), decoder.codec, {}, tags)
+    return DecodedRequest(decoder.decode(predict_request.images), decoder.codec, {}, tags)
 
 
 def _is_small(predict_request: PredictRequest) -> bool:
