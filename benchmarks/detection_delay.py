@@ -10,8 +10,10 @@ upper confidence limit plus the threshold). `simulate` is written anew and check
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -43,10 +45,12 @@ class Alarms:
     counts: Array
 
 
-def make_null(kind: NullKind, errors: int, golden: int, threshold: float = THRESHOLD) -> CompositeNull:
+def make_null(
+    kind: NullKind, errors: int, golden: int, threshold: float = THRESHOLD, versions: int = 1
+) -> CompositeNull:
     """The null hypothesis of an accuracy rule for a golden set with so many errors."""
     if kind == "product":
-        return golden_null(errors, golden, threshold)
+        return golden_null(errors, golden, threshold, versions)
     share = errors / golden if kind == "known" else clopper_pearson(errors, golden, CONFIDENCE)[1]
     return simple_null(min(0.999, share + threshold))
 
@@ -109,13 +113,14 @@ def median_labels(
     usual: float = USUAL,
     runs: int = 100,
     most: int = 20_000,
+    versions: int = 1,
     seed: int = 1,
 ) -> float | None:
     """The median number of labels until a drop is found, the golden set at its expectation; None if most never do.
 
     The drop is there from the version's first label on.
     """
-    null = make_null(kind, round(usual * golden), golden)
+    null = make_null(kind, round(usual * golden), golden, versions=versions)
     first = simulate([null] * runs, np.full(most, usual + drop), per_day, seed).first
     median = float(np.median(first))
     return median if np.isfinite(median) else None
@@ -139,10 +144,33 @@ def false_alarms(
     `versions`: the golden set is the best of so many, as if the best of equal candidates had been promoted.
     """
     errors = np.random.default_rng(seed).binomial(golden, usual, (runs, versions)).min(axis=1)
-    nulls = [make_null(kind, int(each), golden) for each in errors]
+    nulls = [make_null(kind, int(fewest), golden, versions=versions) for fewest in errors]
     counts = simulate(nulls, np.full(int(days * per_day), usual + rise), per_day, seed, starts_anew=True).counts
     scale = PERIOD_DAYS / days
     return float(counts.mean()) * scale, float(counts.std() / np.sqrt(runs)) * scale
+
+
+def line_false_alarms(
+    golden: int, rise: float, per_day: float, versions: int, *, usual: float = USUAL, runs: int = 200, seed: int = 3
+) -> tuple[float, float]:
+    """False alarms in 90 days of a line of champions, with its standard error; the budget is 1.
+
+    In 90 days so many versions of equal quality come, one after the other, and each takes the champion's place if it
+    errs on fewer golden rows. The worst a choice by the golden rows alone can do.
+    """
+    days = PERIOD_DAYS / versions
+    by_length = defaultdict[int, list[tuple[int, int, int]]](list)
+    for run, errors in enumerate(np.random.default_rng(seed).binomial(golden, usual, (runs, versions)).tolist()):
+        starts = [place for place in range(versions) if errors[place] < min(errors[:place], default=golden + 1)]
+        for start, end in pairwise([*starts, versions]):
+            by_length[end - start].append((run, errors[start], start + 1))
+    counts = np.zeros(runs)
+    for steps, reigns in by_length.items():
+        nulls = [make_null("product", fewest, golden, versions=compared) for _, fewest, compared in reigns]
+        shares = np.full(round(steps * days * per_day), usual + rise)
+        found = simulate(nulls, shares, per_day, seed + steps, starts_anew=True).counts
+        np.add.at(counts, [run for run, _, _ in reigns], found)
+    return float(counts.mean()), float(counts.std() / np.sqrt(runs))
 
 
 def main() -> None:

@@ -41,6 +41,8 @@ PREVIOUS_CHALLENGER_TAG = "mlplatform.challenger_before"
 REGISTRATION_TAG = "mlplatform.registration"
 """Marks the call that registered a version, so that the same call made again finds it."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+GOLDEN_DIGEST_TAG = "golden_digest"
+"""Borne by a version: which golden rows it was judged on."""
 READY_SECONDS = 30
 DESCRIPTION_LIMIT = 5000
 CUT_NOTICE = "\n\n*Cut here: the whole card is an artifact of the run.*\n"
@@ -168,12 +170,6 @@ class Catalog:
         """Take a version out of the registry; its run keeps what was logged."""
         with self._connection.session(lambda: self._unknown_version(name, version)) as client:
             client.delete_model_version(name, str(version))
-
-    @retry_while_unavailable
-    def set_description(self, name: str, version: int, text: str) -> None:
-        """Show the model card on the version's page, cut to what MLflow's column holds."""
-        with self._connection.session(lambda: self._unknown_version(name, version)) as client:
-            client.update_model_version(name, str(version), _truncate_description(text))
 
     @retry_while_unavailable
     def download(self, name: str, version: int, target: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.detection_delay import false_alarms, line_false_alarms
 from benchmarks.guarantee_attacks import Attack, rate_attack, share_attack
 from monitors.decisions.detectors.label_detector import LabelDetector, restart
 from monitors.decisions.detectors.label_reading import ReadPosition, plan_reading
@@ -57,6 +58,7 @@ def run_attacks(quick: bool) -> Iterator[Attack]:
     yield from _dependent_labels(runs)
     yield from _broken_classes(runs)
     yield from _many_rules(runs)
+    yield from _chosen_by_golden_rows(runs)
 
 
 # 1a ----------------------------------------------------------------------------------------------------------------
@@ -280,6 +282,18 @@ rules:
     f"slice: {{scanner: s{number}}}, false_alarms: budget slices}}\n"
     for number in range(5)
 )
+
+
+# 2b ----------------------------------------------------------------------------------------------------------------
+
+
+def _chosen_by_golden_rows(runs: int) -> Iterator[Attack]:
+    """Champions that are the best of equal versions on the golden rows which are their baseline."""
+    for versions, before in ((3, 0.93), (10, 1.83), (50, 3.68)):
+        rate, error = false_alarms(1_000, 0.005, 100.0, runs=2 * runs, versions=versions)
+        yield Attack(f"best-of-{versions}-on-the-golden-rows", "2b", 1.0, rate, error, before=before)
+    rate, error = line_false_alarms(1_000, 0.005, 100.0, 10, runs=2 * runs)
+    yield Attack("ten-champions-in-turn-by-the-golden-rows", "2b", 1.0, rate, error)
 
 
 # Playing -----------------------------------------------------------------------------------------------------------

@@ -147,6 +147,8 @@ class Baseline:
     latency: Mapping[str, HostLatency] = field(default_factory=dict)
     error_by_confidence: ErrorByConfidence | None = None
     reference_mix: ReferenceMix | None = None
+    golden_versions: int = 1
+    """How many versions had been compared on the golden set when this one was made champion, itself included."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.accuracy_correct <= self.accuracy_total:

@@ -52,16 +52,6 @@ class Outcome:
     tags: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
 
-    def counts_for(self, sources: Collection[str]) -> bool:
-        """Whether a reader of these sources may estimate by this answer."""
-        return self.weight > 0 and self.source in sources
-
-    def is_new_for(self, sources: Collection[str], cursor: int) -> bool:
-        """Whether a reader of these sources who has read up to a number may estimate by this answer and has not yet."""
-        return self.counts_for(sources) and all(
-            number > cursor for source, number in self.source_sequence.items() if source in sources
-        )
-
     def has_tags(self, part: Mapping[str, str]) -> bool:
         """Whether the answer was sent with all of these tags."""
         return all(self.tags.get(name) == text for name, text in part.items())

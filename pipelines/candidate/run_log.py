@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipelines.candidate import plots
 from pipelines.candidate.data_profile import log_data_profile
 from pipelines.candidate.row_selection import Rows
-from pipelines.candidate.training_spec import GOLDEN_DIGEST_TAG, TrainingSpec
+from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.engines.exportable import Exportable
 from pipelines.engines.onnx_engine import export_if_equivalent
 from pipelines.engines.torch_engine import TorchEngine
@@ -18,6 +18,7 @@ from pipelines.evaluation.classification_scores import ClassificationScores, sco
 from pipelines.labels.label_curation import exclusion_counts, label_lineage
 from pipelines.training.network import parameter_count
 from pipelines.training.training_loop import EpochMetrics, TrainingResult
+from registry.catalog import GOLDEN_DIGEST_TAG
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
 from registry.gate.verdict import Verdict
 from registry.runs import Run, installed_version
@@ -77,7 +78,7 @@ def log_results(
         }
     )
     if selection.holdout is not None and len(selection.holdout):
-        holdout = score_predictions(candidate(selection.holdout.images), selection.holdout.labels, classes)
+        holdout = score_predictions(candidate(selection.holdout.batch), selection.holdout.labels, classes)
         run.log_metrics(holdout.as_metrics("heldback"))
     run.log_figure("loss", plots.loss_curve(result.history))
     truths = [classes[label] for label in golden.labels]
@@ -95,8 +96,8 @@ def log_model(
     """Log the model and, where ONNX Runtime predicts the golden rows alike, its ONNX graph; returns the model's URI."""
     golden = spec.split.golden
     example = golden.images[:2, None].astype(np.float32) / 255.0
-    graph = export_if_equivalent(module, golden.images, probabilities)
-    answers = candidate(golden.images[:2])
+    graph = export_if_equivalent(module, golden.batch, probabilities)
+    answers = candidate(golden.batch[:2])
     return run.log_model(module, example, answers, _requirements(), spec.pipeline.contract, onnx=graph)
 
 

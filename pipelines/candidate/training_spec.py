@@ -17,11 +17,9 @@ from pipelines.labels.label_curation import (
 from pipelines.labels.label_provenance import LabelOrigin
 from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
-from registry.catalog import Catalog
+from registry.catalog import GOLDEN_DIGEST_TAG, Catalog
 from registry.gate.verdict import GatePolicy
 from registry.model_package import read_contract
-
-GOLDEN_DIGEST_TAG = "golden_digest"
 
 
 @dataclass(frozen=True, eq=False)

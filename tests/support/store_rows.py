@@ -1,18 +1,26 @@
 """Rows the store's tests begin with, and calls that happen at the same moment."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from mlplatform.alerting import alert_records, evaluations
+from mlplatform.audit.checkpoint_file import Checkpoint
+from mlplatform.audit.checkpoint_verification import CheckpointIndex
+from mlplatform.audit.verification import verify_with_checkpoints
+from mlplatform.audit.verification_report import VerificationReport
+from mlplatform.clock import utc_now
 from mlplatform.ids import uuid7
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.store.database import Database
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import images, predictions
 from monitors.alerts import Alert, AlertState
+from monitors.windows.window_counts import Outcome
 from tests.support.platform_world import START
 
 Result = TypeVar("Result")
@@ -113,3 +121,32 @@ def running(
     assert claimed is not None
     assert claimed.id == made
     return made
+
+
+def count_rows(connection: Connection) -> dict[str, int]:
+    """How many predictions, images and current labels the store holds."""
+    current = select(func.count()).select_from(feedback).where(feedback.c.superseded_by.is_(None))
+    return {
+        "predictions": connection.scalar(select(func.count()).select_from(predictions)) or 0,
+        "images": connection.scalar(select(func.count()).select_from(images)) or 0,
+        "labels": connection.scalar(current) or 0,
+    }
+
+
+def verify_audit_log(
+    database: Database, checkpoints: Iterable[Checkpoint] = (), *, signed: bool = False, now: datetime | None = None
+) -> VerificationReport:
+    """Verify everything, in one snapshot. With `signed`, a checkpoint that no key authenticates is a fault."""
+    index = CheckpointIndex()
+    for checkpoint in checkpoints:
+        index.add(checkpoint)
+    return verify_with_checkpoints(database, index, signed=signed, now=now or utc_now())
+
+
+def is_new_for(row: Outcome, sources: Collection[str], cursor: int) -> bool:
+    """Whether a reader of these sources who has read up to a number may estimate by this answer and has not yet."""
+    return (
+        row.weight > 0
+        and row.source in sources
+        and all(number > cursor for source, number in row.source_sequence.items() if source in sources)
+    )

@@ -48,14 +48,14 @@ def null_hypothesis(rule: Rule, baseline: Baseline) -> CompositeNull | None:
     """Up to which error share the model counts as healthy; None while there is no baseline to hold it against.
 
     For a drop: the golden set's error share plus the threshold, whatever the former truly is; the golden counts are
-    evidence about it, so that luck on the golden set blames no model.
+    evidence about it, so that luck on the golden set blames no model, nor having been chosen by it among several.
     """
     if rule.metric_spec.key_type == "class":
         return simple_null(rule.threshold)
     if not baseline.accuracy_total:
         return None
     errors = baseline.accuracy_total - baseline.accuracy_correct
-    return golden_null(errors, baseline.accuracy_total, rule.threshold)
+    return golden_null(errors, baseline.accuracy_total, rule.threshold, baseline.golden_versions)
 
 
 def least_labels(rule: Rule) -> int:

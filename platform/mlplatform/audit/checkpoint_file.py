@@ -7,7 +7,7 @@ line to line; with a key it has an HMAC-SHA256, so that the file itself need not
 
 import hmac
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BufferedReader
@@ -73,19 +73,9 @@ def signing_keys(context: AppContext) -> tuple[bytes, ...]:
     return keys
 
 
-def signing_key(context: AppContext) -> bytes | None:
-    """The key that signs, None where PLATFORM_AUDIT_KEY_FILE is not set; raises SettingsError."""
-    return next(iter(signing_keys(context)), None)
-
-
 def checkpoint_path(context: AppContext) -> Path:
     """Where checkpoints are kept: PLATFORM_AUDIT_ANCHORS, or a file in the home folder."""
     return (context.settings.audit_anchors or context.settings.home / "audit-anchors.jsonl").absolute()
-
-
-def latest_by_chain(checkpoints: Iterable[Checkpoint]) -> dict[str, Checkpoint]:
-    """The last checkpoint of each chain."""
-    return {name: checkpoint for checkpoint in checkpoints for name in checkpoint.heads}
 
 
 def read_checkpoints(

@@ -19,9 +19,7 @@ from mlplatform.audit.checkpoint_file import (
     CheckpointReadState,
     checkpoint_path,
     encode_line,
-    latest_by_chain,
     read_checkpoints,
-    signing_key,
     signing_keys,
 )
 from mlplatform.audit.checkpoint_files import CheckpointFile
@@ -42,10 +40,8 @@ __all__ = [
     "checkpoint_path",
     "checkpoint_writer",
     "inspect_checkpoint_file",
-    "latest_by_chain",
     "read_checkpoints",
     "replace_checkpoint_file",
-    "signing_key",
     "signing_keys",
     "write_checkpoint",
 ]  # fmt: skip

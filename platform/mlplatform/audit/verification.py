@@ -3,7 +3,7 @@
 The report names what was changed, removed or put elsewhere; who did it cannot be known.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +12,10 @@ from sqlalchemy import Connection, func, select
 
 from mlplatform.audit import audit_entries, hash_chain, prediction_attestation
 from mlplatform.audit.checkpoint_verification import CheckpointIndex, find_contradictions
-from mlplatform.audit.checkpoints import Checkpoint, checkpoint_path, inspect_checkpoint_file, signing_keys
+from mlplatform.audit.checkpoints import checkpoint_path, inspect_checkpoint_file, signing_keys
 from mlplatform.audit.erasure_verification import ErasureClaims
 from mlplatform.audit.row_verification import small_table_digests, verify_rows
 from mlplatform.audit.verification_report import VerificationReport
-from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
@@ -33,16 +32,6 @@ class _LogContents:
     claims: ErasureClaims
     rows: dict[str, str]
     unbatched_at_start: int
-
-
-def verify_audit_log(
-    database: Database, checkpoints: Iterable[Checkpoint] = (), *, signed: bool = False, now: datetime | None = None
-) -> VerificationReport:
-    """Verify everything, in one snapshot. With `signed`, a checkpoint that no key authenticates is a fault."""
-    index = CheckpointIndex()
-    for checkpoint in checkpoints:
-        index.add(checkpoint)
-    return verify_with_checkpoints(database, index, signed=signed, now=now or utc_now())
 
 
 def verify_with_checkpoint_file(context: AppContext, copy: Path | None = None) -> VerificationReport:

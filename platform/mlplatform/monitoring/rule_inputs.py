@@ -254,6 +254,7 @@ def load_baseline(connection: Connection, champion: promotion_history.Promotion)
         accuracy_total=accuracy["total"],
         latency={host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()},
         error_by_confidence=calibration_baseline(kinds),
+        golden_versions=accuracy.get("versions", 1),
     )
 
 

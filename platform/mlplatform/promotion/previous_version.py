@@ -18,13 +18,14 @@ from mlplatform.clock import Clock
 from mlplatform.predictions import prediction_counts, review_samples, shadow_predictions
 from mlplatform.predictions.review_samples import COMPARISON_PERIOD
 from mlplatform.predictions.shadow_predictions import ShadowPrediction
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion.probations import Probation
 from mlplatform.promotion.version_comparisons import probation_trial_id
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
+from pipelines.batch import Batch
 from pipelines.errors import PipelineError
+from pipelines.inputs.input_codec import InputCodec
 from registry.catalog import Catalog
 from registry.errors import RegistryError
 
@@ -42,8 +43,8 @@ class Predictor(Protocol):
 
     classes: tuple[str, ...]
 
-    def __call__(self, images: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        """Probabilities (n, classes) of images."""
+    def __call__(self, batch: Batch) -> "np.ndarray[Any, Any]":
+        """Probabilities (n, classes) of rows."""
 
 
 def load_predictor(catalog: Catalog, model: str, model_cache: Path, version: int) -> Predictor:
@@ -60,6 +61,7 @@ def load_predictor(catalog: Catalog, model: str, model_cache: Path, version: int
 class PreviousVersion:
     """The version before; `load` opens a version."""
 
+    codec: Callable[[Connection, int], InputCodec]
     compared_per_day: int
     clock: Clock
     database: Database
@@ -107,7 +109,7 @@ class PreviousVersion:
     def _predict(
         self, probation: Probation, trial_id: str, asked: Sequence[tuple[PredictionRecord, bytes]]
     ) -> list[ShadowPrediction]:
-        """What the version before says of the inputs, given as PNG; it stays loaded while it is needed.
+        """What the version before says of the inputs, given as they are kept; it stays loaded while it is needed.
 
         Where it could not be asked last time it is loaded even if there is nothing to ask: that must not pass unseen.
         """
@@ -118,11 +120,11 @@ class PreviousVersion:
             self._loaded_version = (version, self.load(version))
         if not asked:
             return []
-        import numpy as np
-
         started_at = time.perf_counter()
         loaded = self._loaded_version[1]
-        probabilities = loaded(np.stack([decode_png(png) for _, png in asked]))
+        with self.database.read() as connection:
+            codec = self.codec(connection, version)
+        probabilities = loaded(codec.unpack([kept for _, kept in asked]))
         spent_ms = (time.perf_counter() - started_at) * 1000 / len(asked)
         return [
             ShadowPrediction(

@@ -8,7 +8,7 @@ paused older writer, the alias is put right by `reconcile`, which every watcher 
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ from mlplatform.promotion import promotion_history, quarantines
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from mlplatform.store.version_contracts import VersionContracts
-from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, Catalog, RegisteredVersion
+from registry.catalog import CHALLENGER, CHAMPION, GOLDEN_DIGEST_TAG, QUARANTINE_TAG, Catalog, RegisteredVersion
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
 from registry.errors import RegistryUnavailableError, UnknownVersionError
 from registry.model_contract import ModelContract
@@ -92,13 +92,14 @@ class PromotionService:
         When MLflow cannot be reached at the very end the promotion stands and `reconcile` writes the alias.
         """
         version = self.catalog.version(request.model, request.to_version)
+        golden_versions = _count_golden_versions(version, self.catalog.versions(request.model))
         with self.database.read() as connection:
             contract = self.contracts.of(connection, request.model, request.to_version)
         lease = self._acquire_lease(request.model)
         try:
             with self.database.write() as connection:
                 leases.require_lease(connection, lease)
-                promotion = self._append_promotion(connection, request, version, contract, lease)
+                promotion = self._append_promotion(connection, request, version, contract, golden_versions, lease)
             with suppress(RegistryUnavailableError):  # the history holds it; reconcile writes the alias later
                 self._sync_alias(promotion)
                 self.sync_quarantine_tags(request.model)
@@ -174,6 +175,7 @@ class PromotionService:
         request: PromotionRequest,
         version: RegisteredVersion,
         contract: ModelContract,
+        golden_versions: int,
         lease: leases.Lease,
     ) -> promotion_history.Promotion:
         now = self.clock()
@@ -205,7 +207,7 @@ class PromotionService:
         )
         # 3. What the new champion is measured by and opened with.
         _apply_quarantine(connection, request, now)
-        _store_accuracy_baseline(connection, version, self.clock)
+        _store_accuracy_baseline(connection, version, golden_versions, self.clock)
         _store_calibration_baseline(connection, version, self.clock)
         _store_digest_baseline(connection, version, self.clock)
         self.contracts.pin(connection, contract, version.name, version.version, now)
@@ -265,10 +267,22 @@ def set_quarantine(
     return changed
 
 
-def _store_accuracy_baseline(connection: Connection, version: RegisteredVersion, clock: Clock) -> None:
+def _count_golden_versions(version: RegisteredVersion, versions: Sequence[RegisteredVersion]) -> int:
+    """Among how many versions that were compared on the same golden rows this one was chosen, itself included.
+
+    A version that noted no digest of its golden rows is counted: more versions mean weaker evidence.
+    """
+    digest = version.tags.get(GOLDEN_DIGEST_TAG)
+    others = [other for other in versions if other.version != version.version]
+    return 1 + sum(digest is None or other.tags.get(GOLDEN_DIGEST_TAG, digest) == digest for other in others)
+
+
+def _store_accuracy_baseline(
+    connection: Connection, version: RegisteredVersion, golden_versions: int, clock: Clock
+) -> None:
     correct, total = version.tags.get("golden_correct"), version.tags.get("golden_total")
     if correct is not None and total is not None:
-        numbers = {"correct": int(correct), "total": int(total)}
+        numbers = {"correct": int(correct), "total": int(total), "versions": golden_versions}
         evaluations.store_baseline(connection, version.name, version.version, "accuracy", "", numbers, clock())
 
 

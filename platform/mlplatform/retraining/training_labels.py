@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, RowMapping, select
 
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.predictions import sampling_plans
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from mlplatform.store.tables.feedback import feedback
@@ -25,10 +23,13 @@ from mlplatform.store.tables.predictions import images, predictions, review_samp
 from monitors.decisions.detectors.outcome_blocks import block_key
 from monitors.rules.alerts_config import AlertsConfig, Retraining
 from monitors.rules.block_unit import BlockUnit
-from pipelines.data import FeedbackRows
+from pipelines.batch import Batch
+from pipelines.data import FeedbackRows, images_of
+from pipelines.inputs.codec_of import codec_of
+from pipelines.inputs.input_codec import InputCodec
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
-from registry.model_contract import ImageInputs, ModelContract
+from registry.model_contract import ModelContract
 
 BATCH_SIZE: Final = 500
 """So many images are read with one statement."""
@@ -119,14 +120,17 @@ def load_training_labels(
     The images are grouped by the tag named `group_by`. Labels that came by a feed of one of the `trusted` names are
     marked as such.
     """
+    codec = codec_of(contract.inputs)
     with database.read() as connection:
         records = load_input_labels(connection, model)
         hashes = sorted({record.image_hash for record in records})
-        images_by_hash = {image_hash: decode_png(png) for image_hash, png in iter_inputs(connection, hashes)}
-    reasons = [(record, _unusable_reason(record, images_by_hash[record.image_hash], contract)) for record in records]
+        inputs_by_hash = {key: codec.unpack([kept]) for key, kept in iter_inputs(connection, hashes)}
+    reasons = [
+        (record, _unusable_reason(record, inputs_by_hash[record.image_hash], contract, codec)) for record in records
+    ]
     usable = [record for record, reason in reasons if reason is None]
     return TrainingLabels(
-        rows=_to_rows(usable, images_by_hash, contract),
+        rows=_to_rows(usable, inputs_by_hash, contract),
         origins={record.feedback_id: _to_origin(record, trusted) for record in usable},
         groups={record.image_hash: record.tags.get(group_by, NO_GROUP) for record in usable} if group_by else {},
         unusable=tuple(
@@ -177,7 +181,7 @@ def judging_shares(records: Iterable[InputLabel]) -> dict[str, float]:
 
 
 def iter_inputs(connection: Connection, hashes: list[str]) -> Iterator[tuple[str, bytes]]:
-    """The PNG of each hash."""
+    """What is kept of each hash."""
     for first in range(0, len(hashes), BATCH_SIZE):
         query = select(images.c.hash, images.c.png).where(images.c.hash.in_(hashes[first : first + BATCH_SIZE]))
         for row in connection.execute(query):
@@ -232,24 +236,21 @@ def _review_item(excluded: Sequence[ExcludedLabel], training_labels: TrainingLab
     }
 
 
-def _unusable_reason(record: InputLabel, image: NDArray[np.uint8], contract: ModelContract) -> str | None:
+def _unusable_reason(record: InputLabel, row: Batch, contract: ModelContract, codec: InputCodec) -> str | None:
     """Why a label cannot become a row: the pipeline has changed since; None where it can."""
     if record.label not in contract.classes:
         return f"label {record.label!r} is not a class of the pipeline; allowed: {', '.join(contract.classes)}"
-    inputs = contract.inputs
-    if isinstance(inputs, ImageInputs) and image.shape != (inputs.height, inputs.width):
-        return f"its picture is {image.shape}, the model takes {(inputs.height, inputs.width)}"
-    return None
+    return codec.mismatch(row)
 
 
 def _to_rows(
-    records: Sequence[InputLabel], images_by_hash: Mapping[str, NDArray[np.uint8]], contract: ModelContract
+    records: Sequence[InputLabel], inputs_by_hash: Mapping[str, Batch], contract: ModelContract
 ) -> FeedbackRows | None:
     if not records:
         return None
     estimating = judging_shares(records).keys()
     return FeedbackRows(
-        images=np.stack([images_by_hash[record.image_hash] for record in records]),
+        images=images_of(Batch.concat([inputs_by_hash[record.image_hash] for record in records])),
         labels=np.array([contract.classes.index(record.label) for record in records], dtype=np.int64),
         name="feedback",
         feedback_ids=tuple(record.feedback_id for record in records),

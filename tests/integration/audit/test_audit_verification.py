@@ -8,14 +8,13 @@ from sqlalchemy import delete, insert, select, text, update
 
 from mlplatform.audit import audit_entries, hash_chain
 from mlplatform.audit.checkpoints import Checkpoint
-from mlplatform.audit.verification import verify_audit_log
 from mlplatform.audit.verification_report import VerificationReport
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.store.database import Database
 from mlplatform.store.tables.audit import audit_log, hash_chain_heads, prediction_attestations
 from mlplatform.store.tables.predictions import images, predictions
 from tests.support.platform_world import START, prediction
-from tests.support.store_rows import together
+from tests.support.store_rows import together, verify_audit_log
 
 pytestmark = pytest.mark.both_databases
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mlplatform.audit import audit_entries, checkpoints
-from mlplatform.audit.verification import verify_audit_log
 from mlplatform.context import AppContext
 from mlplatform.errors import SettingsError
 from tests.support.platform_world import START, FakeClock, prediction, recorded
+from tests.support.store_rows import verify_audit_log
 
 pytestmark = pytest.mark.both_databases
 
@@ -32,10 +32,10 @@ def test_only_heads_that_moved_are_written_down(context: AppContext, tmp_path: P
     checkpoints.write_checkpoint(context, file, clock.tick(minutes=1))
     held = list(checkpoints.read_checkpoints(file, None))
     assert [set(each.heads) for each in held] == [{"log", "unnamed"}, {"log"}]
-    assert {name: each.heads[name][0] for name, each in checkpoints.latest_by_chain(held).items()} == {
-        "log": 2,
-        "unnamed": 1,
-    }
+    assert [{name: head[0] for name, head in each.heads.items()} for each in held] == [
+        {"log": 1, "unnamed": 1},
+        {"log": 2},
+    ]
     assert verify_audit_log(context.database, held).anchored == 2
 
 
@@ -46,11 +46,11 @@ def test_a_key_vouches_for_lines_and_not_for_changed_ones(context: AppContext, t
     noted(context, "clock")
     made = checkpoints.write_checkpoint(signed, file, START)
     assert made is not None
-    assert list(checkpoints.read_checkpoints(file, checkpoints.signing_key(signed))) == [made]
+    assert list(checkpoints.read_checkpoints(file, checkpoints.signing_keys(signed))) == [made]
     line = json.loads(file.read_text())
     line["heads"]["log"][0] = 2
     file.write_text("half a li\n[]\n{}\n" + json.dumps(line) + "\n")
-    [forged] = checkpoints.read_checkpoints(file, checkpoints.signing_key(signed))
+    [forged] = checkpoints.read_checkpoints(file, checkpoints.signing_keys(signed))
     assert not forged.authenticated
     assert any("does not vouch" in fault for fault in verify_audit_log(context.database, [forged], signed=True).faults)
 
@@ -58,10 +58,10 @@ def test_a_key_vouches_for_lines_and_not_for_changed_ones(context: AppContext, t
 def test_a_key_that_is_missing_or_short_is_refused(context: AppContext, tmp_path: Path) -> None:
     wrong = AppContext(context.settings.model_copy(update={"audit_key_file": tmp_path / "key"}))
     with pytest.raises(SettingsError, match="cannot be read"):
-        checkpoints.signing_key(wrong)
+        checkpoints.signing_keys(wrong)
     (tmp_path / "key").write_bytes(b"short")
     with pytest.raises(SettingsError, match="holds 5 bytes"):
-        checkpoints.signing_key(wrong)
+        checkpoints.signing_keys(wrong)
 
 
 def test_the_file_is_in_the_home_folder_unless_named(context: AppContext, tmp_path: Path) -> None:

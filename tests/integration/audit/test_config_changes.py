@@ -3,10 +3,10 @@
 import pytest
 
 from mlplatform.audit import audit_entries
-from mlplatform.audit.verification import verify_audit_log
 from mlplatform.context import AppContext
 from mlplatform.monitoring.config_changes import audit_rule_changes, describe_changes
 from tests.support.monitoring_world import RULES, SECRET, with_rules
+from tests.support.store_rows import verify_audit_log
 
 
 @pytest.mark.both_databases

@@ -15,7 +15,6 @@ from mlplatform.alerting.audit_contradiction import write_checkpoint_or_notify
 from mlplatform.audit import audit_entries, checkpoints, hash_chain
 from mlplatform.audit.checkpoint_file import EMPTY_DIGEST
 from mlplatform.audit.checkpoints import AuditError
-from mlplatform.audit.verification import verify_audit_log
 from mlplatform.context import AppContext
 from mlplatform.operations.doctor.diagnostics import checkpoint_findings
 from mlplatform.predictions.prediction_records import insert_predictions
@@ -45,7 +44,7 @@ from tests.support.audit_world import (
 )
 from tests.support.monitoring_world import with_rules
 from tests.support.platform_world import START, FakeClock, prediction, recorded
-from tests.support.store_rows import together
+from tests.support.store_rows import together, verify_audit_log
 
 ONE, OTHER = SERVERS
 Attack = Callable[[World, Connection], object]

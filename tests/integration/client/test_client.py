@@ -24,11 +24,11 @@ from mlplatform.client import (
     RetryPolicy,
     UnavailableError,
 )
-from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import decode_png, encode_png
 from mlplatform.serve.api_server import ApiServer
+from pipelines.image.grey_png import decode_png, encode_png
 from tests.support.api_server import listening
 from tests.support.platform_world import picture
+from tests.support.store_rows import count_rows
 
 GREY = picture(1)
 MADE = {
@@ -269,4 +269,4 @@ def test_a_whole_conversation_with_a_listening_server(live: Client, server: ApiS
     with pytest.raises(ApiRequestError, match="not known"):
         live.prediction("nothing")
     with server.context.database.read() as connection:
-        assert prediction_records.count_rows(connection)["predictions"] == 2
+        assert count_rows(connection)["predictions"] == 2

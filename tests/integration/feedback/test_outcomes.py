@@ -31,7 +31,7 @@ from mlplatform.store.tables.predictions import review_samples as review_samples
 from monitors.rules.alerts_config import Source
 from monitors.windows.window_counts import LabelCount, Outcome
 from tests.support.platform_world import START, prediction, recorded, schema_of_its_own
-from tests.support.store_rows import together, writing
+from tests.support.store_rows import is_new_for, together, writing
 
 pytestmark = pytest.mark.both_databases
 
@@ -112,9 +112,9 @@ def test_a_more_trusted_source_moves_the_row_to_the_end_and_leaves_a_mark(databa
         (first, "audit", {"correction": 1, "audit": 3}),
     ]
     assert rows[1].seq == 3
-    assert rows[1].is_new_for({"audit", "delayed"}, 2)
-    assert not rows[1].is_new_for({"audit", "correction"}, 2)
-    assert not rows[0].is_new_for({"audit"}, 0)
+    assert is_new_for(rows[1], {"audit", "delayed"}, 2)
+    assert not is_new_for(rows[1], {"audit", "correction"}, 2)
+    assert not is_new_for(rows[0], {"audit"}, 0)
     assert {(each.source, each.n) for each in counts(database)} == {("audit", 1), ("delayed", 1)}
 
 
@@ -126,7 +126,7 @@ def test_a_delayed_label_after_an_audit_is_a_label_to_read_and_leaves_the_truth(
     assert (row.seq, row.truth, row.source) == (2, "5", "audit")
     assert row.source_sequence == {"audit": 1, "delayed": 2}
     assert row.known_at == START + 3 * MINUTE
-    assert not row.is_new_for({"audit", "delayed"}, 1), "whoever takes either has read it"
+    assert not is_new_for(row, {"audit", "delayed"}, 1), "whoever takes either has read it"
     assert counts(database) == [LabelCount("audit", "5", "3", 1.0, 1)]
     told(database, key, "5", "delayed", minutes=4)
     assert read(database) == [row]
@@ -266,7 +266,7 @@ def test_counts_and_rows_always_agree_and_a_reader_reads_each_answer_once_whenev
     for place, label, source, minutes, who, now in [*said, (0, "3", "correction", 0, "eve", True)]:
         told(database, ids[place], label, source, minutes, who)
         rows = read(database, cursor) if now else []
-        heard += [row.prediction_id for row in rows if row.is_new_for({"audit", "delayed"}, cursor)]
+        heard += [row.prediction_id for row in rows if is_new_for(row, {"audit", "delayed"}, cursor)]
         cursor = max([cursor, *(row.seq for row in rows)])
     assert len(heard) == len(set(heard))
     rows = read(database)

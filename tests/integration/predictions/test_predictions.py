@@ -10,17 +10,17 @@ from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.store.database import Database
+from pipelines.image.grey_png import decode_png
 from tests.support.platform_world import START, picture, prediction, recorded
-from tests.support.store_rows import together, writing
+from tests.support.store_rows import count_rows, together, writing
 
 pytestmark = pytest.mark.both_databases
 
 
 def counted(database: Database) -> dict[str, int]:
     with database.read() as connection:
-        return prediction_records.count_rows(connection)
+        return count_rows(connection)
 
 
 def test_a_prediction_comes_back_as_it_was_written(database: Database) -> None:

@@ -11,7 +11,7 @@ from mlplatform.predictions import prediction_records, review_samples, sampling_
 from mlplatform.store.database import Database
 from monitors.windows.window_counts import Outcome
 from tests.support.platform_world import START, prediction, recorded
-from tests.support.store_rows import together, writing
+from tests.support.store_rows import is_new_for, together, writing
 
 pytestmark = pytest.mark.both_databases
 
@@ -62,7 +62,7 @@ def test_answers_are_drawn_at_about_the_planned_share_and_weigh_its_inverse(data
     assert 70 <= len(chances) <= 130
     assert {each.weight for each in chances.values()} == {4.0}
     row = label(database, next(iter(chances)))
-    assert (row.weight, row.share, row.is_new_for({"audit"}, 0)) == (4.0, 1.0, True)
+    assert (row.weight, row.share, is_new_for(row, {"audit"}, 0)) == (4.0, 1.0, True)
 
 
 def test_an_audit_label_on_an_answer_that_was_passed_over_estimates_nothing(database: Database) -> None:
@@ -71,7 +71,7 @@ def test_an_audit_label_on_an_answer_that_was_passed_over_estimates_nothing(data
     with database.read() as connection:
         passed_over = next(key for key in ids if key not in review_samples.inclusion_weights(connection, ids))
     assert label(database, passed_over).weight == 0
-    assert not label(database, passed_over).is_new_for({"audit"}, 0)
+    assert not is_new_for(label(database, passed_over), {"audit"}, 0)
     other = next(key for key in ids if key != passed_over)
     assert label(database, other, source="delayed").weight == 1.0
 

@@ -20,7 +20,7 @@ from mlplatform.promotion.promotion_service import PromotionRequest, PromotionSe
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.store import leases
 from mlplatform.store.database import Database
-from registry.catalog import CHALLENGER, CHAMPION, QUARANTINE_TAG, RegisteredVersion
+from registry.catalog import CHALLENGER, CHAMPION, GOLDEN_DIGEST_TAG, QUARANTINE_TAG, RegisteredVersion
 from registry.errors import GateError, RegistryUnavailableError, UnknownVersionError
 from tests.support.platform_world import START, FakeCatalog, FakeClock
 from tests.support.store_rows import running, together
@@ -83,12 +83,12 @@ class Overtaken(Database):
 
 
 class Leaving(FakeCatalog):
-    """A registry that goes away, or ends the process, after it was asked for a version."""
+    """A registry that goes away, or ends the process, after it was asked for the versions."""
 
     leaves_with: BaseException | None = None
 
-    def version(self, name: str, version: int) -> RegisteredVersion:
-        found = super().version(name, version)
+    def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
+        found = super().versions(name)
         if isinstance(self.leaves_with, Exception):
             self.away = self.leaves_with
         return found
@@ -122,7 +122,7 @@ def test_a_promotion_writes_history_alias_tag_baseline_and_audit(
     with database.read() as connection:
         pinned = evaluations.load_baselines(connection, "digits", 1)
         assert pinned.pop("contract") == {"": DIGITS.to_dict()}
-        assert pinned == {"accuracy": {"": {"correct": 91, "total": 100}}}
+        assert pinned == {"accuracy": {"": {"correct": 91, "total": 100, "versions": 5}}}
         [entry] = audit_entries.recent_entries(connection)
     assert (entry["action"], entry["subject"], entry["details"]["fence"]) == ("first", "digits/1", 1)
 
@@ -482,3 +482,14 @@ def test_what_a_versions_files_are_is_pinned_when_it_is_promoted(
     champions.promote(change(2, 3))
     with database.read() as connection:
         assert evaluations.load_baselines(connection, "digits", 2)[evaluations.ARTIFACT_DIGESTS] == {"": noted}
+
+
+def test_the_baseline_notes_among_how_many_versions_on_the_same_golden_rows_one_was_chosen(
+    champions: PromotionService, catalog: FakeCatalog, database: Database
+) -> None:
+    for version, digest in ((6, "old rows"), (7, "new rows"), (8, "new rows"), (9, "new rows")):
+        catalog.add("digits", version, {"golden_correct": "99", "golden_total": "100", GOLDEN_DIGEST_TAG: digest})
+    champions.promote(change(8, None))
+    with database.read() as connection:
+        pinned = evaluations.load_baselines(connection, "digits", 8)["accuracy"][""]
+    assert pinned == {"correct": 99, "total": 100, "versions": 8}, "three of its rows, five that noted no digest"

@@ -17,7 +17,6 @@ from sqlalchemy import make_url, select, text
 from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.recording.recorder import Recorder, RecorderCounts
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.recording.spool.loss_ledger import rows_lost_since
@@ -27,9 +26,11 @@ from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
 from pipelines.data import content_hash
+from pipelines.image.grey_png import decode_png
 from tests.support.api_server import Flaky, spool_directory_in
 from tests.support.platform_world import POSTGRES, START, picture
 from tests.support.spool_rows import answer
+from tests.support.store_rows import count_rows
 
 
 def kept(database: Database) -> list[str]:
@@ -69,7 +70,7 @@ def test_answers_are_written_with_their_images_and_hashes(database: Database, sp
         row = prediction_records.find(connection, answers[4].prediction.id)
         assert row.image_hash == content_hash(picture(1))
         assert (decode_png(prediction_records.load_image(connection, row.image_hash)) == picture(1)).all()
-        assert prediction_records.count_rows(connection)["images"] == 3
+        assert count_rows(connection)["images"] == 3
 
 
 @pytest.mark.both_databases

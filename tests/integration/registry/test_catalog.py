@@ -39,7 +39,6 @@ def test_the_first_version_is_one_and_reads_back_whole(catalog: Catalog, logged:
     version = catalog.version("whole", number)
     assert (version.name, version.version, version.run_id) == ("whole", 1, logged.run_id)
     assert version.tags["recipe"] == "compact"
-    assert version.description == "# Card"
     assert version.aliases == (CHALLENGER,)
     assert abs(datetime.now(UTC) - version.created_at) < timedelta(minutes=5)
 
@@ -106,13 +105,11 @@ def test_an_unknown_version_error_names_those_that_exist(catalog: Catalog, logge
         catalog.version("never", 1)
 
 
-def test_tags_and_the_card_can_be_set_later(catalog: Catalog, logged: Logged) -> None:
+def test_tags_can_be_set_later(catalog: Catalog, logged: Logged) -> None:
     number = catalog.register("later", logged.uri, logged.run_id)
     catalog.set_tag("later", number, "verdict", "promote")
-    catalog.set_description("later", number, "# Card")
     version = catalog.version("later", number)
     assert version.tags["verdict"] == "promote"
-    assert version.description == "# Card"
     for _ in range(2):
         catalog.delete_tag("later", number, "verdict")
     assert "verdict" not in catalog.version("later", number).tags

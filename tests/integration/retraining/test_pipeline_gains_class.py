@@ -50,7 +50,7 @@ def test_the_candidate_that_knows_the_new_class_replaces_the_champion_that_does_
     gained = replace(first, classes=("lying", "blank", "upright"), load=lambda _folder: renamed(wider))
     champion = load_champion(bars.catalog, gained, 1, bars.model_cache, MODEL_FILE)
     golden = renamed(wider).golden
-    said = champion.predictor(golden.images)
+    said = champion.predictor(golden.batch)
     known = golden.labels != 1
     assert said[:, 1].max() == 0.0
     assert (said.argmax(axis=1) == golden.labels)[known].mean() > 0.9

@@ -12,13 +12,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, Table, event, text
 
 from mlplatform.audit import audit_entries
-from mlplatform.audit.verification import verify_audit_log
 from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.store.database import Database, _alembic_config, before_commit, insert_new
 from mlplatform.store.tables.audit import audit_log
 from mlplatform.store.tables.feedback import outcomes
 from mlplatform.store.tables.predictions import images
 from tests.support.platform_world import START
+from tests.support.store_rows import verify_audit_log
 
 pytestmark = pytest.mark.both_databases
 

@@ -100,7 +100,10 @@ class BaselineTimeline:
             accuracy = next((event.numbers for event in events if event.kind == "accuracy"), {"correct": 0, "total": 0})
             hosts = {event.host_class: event.numbers for event in events if event.kind == "latency"}
             speeds = {host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()}
-            self._event_count, self._baseline = event_count, Baseline(accuracy["correct"], accuracy["total"], speeds)
+            self._event_count = event_count
+            self._baseline = Baseline(
+                accuracy["correct"], accuracy["total"], speeds, golden_versions=accuracy.get("versions", 1)
+            )
         return self._baseline
 
 

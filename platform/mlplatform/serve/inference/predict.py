@@ -195,7 +195,7 @@ class PredictionService:
         )
         if computed is None:
             model, role = champion, CHAMPION_ROLE
-            computed = await self.inference.infer(champion, decoded.images)
+            computed = await self.inference.infer(champion, decoded)
         timing.record_inference(computed.seconds)
         spent_ms = (decode_seconds + computed.seconds) * 1000
 
@@ -205,8 +205,8 @@ class PredictionService:
             client_id,
             decoded.tags if trace is None else add_trace_tag(decoded.tags, trace, request_id, MAX_TAGS),
             role,
-            spent_ms / len(decoded.images),
-            deterministic_ids(request.idempotency_key, client_id, model.version, decoded.images)
+            spent_ms / len(decoded.batch),
+            deterministic_ids(request.idempotency_key, client_id, model.version, decoded.rows)
             if request.idempotency_key
             else None,
         )
@@ -219,9 +219,9 @@ class PredictionService:
         timing.request_id, timing.version, timing.role = request_id, model.version, role
         timing.prediction_ids = tuple([row.prediction.id for row in rows])
 
-        # Respond; a shadow is offered the same images, and nobody waits for it.
+        # Respond; a shadow is offered the same rows, and nobody waits for it.
         if self.rollout_router.for_champion(champion) is not None:
-            self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.images)
+            self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.batch)
         self.metrics.observe_prediction(model.version, len(rows), spent_ms / 1000, computed.batch_size)
         return PredictResult(model, rows, request_id, round(spent_ms, 3), lost == 0)
 
@@ -233,11 +233,11 @@ class PredictionService:
         Raises ModelUnavailableError where it fails and was asked for by its version: no other one may answer.
         """
         try:
-            computed = await self.inference.infer(model, decoded.images)
+            computed = await self.inference.infer(model, decoded)
         except ModelUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, the champion answers
-            self.rollout_router.record_failure(model, len(decoded.images), error)
+            self.rollout_router.record_failure(model, len(decoded.batch), error)
         else:
             if self.rollout_router.record_success(model, computed.probabilities):
                 return computed
@@ -292,7 +292,7 @@ def _prediction_rows(
                 tags=response_context.tags or None,
                 role=response_context.role,
             ),
-            decoded.images[index],
+            decoded.rows[index],
             host,
         )
         for index, (confidence, row) in enumerate(highest)
@@ -308,8 +308,8 @@ def _decode(predict_request: PredictRequest, decoder: ImageDecoder) -> DecodedRe
         return decoder.decode_json(predict_request.body)
     tags = parse_tags(predict_request.tags) if predict_request.tags else validate_tags(None)
     if predict_request.tensor is not None:
-        return DecodedRequest(predict_request.tensor.to_model_input(decoder), {}, tags)
-    return DecodedRequest(decoder.decode_images(predict_request.images), {}, tags)
+        return DecodedRequest(predict_request.tensor.to_model_input(decoder), decoder.codec, {}, tags)
+    return DecodedRequest(decoder.decode(predict_request.images), decoder.codec, {}, tags)
 
 
 def _is_small(predict_request: PredictRequest) -> bool:

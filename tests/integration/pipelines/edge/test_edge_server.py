@@ -148,7 +148,7 @@ def test_json_of_pixels_and_base64_is_answered_in_the_platforms_form(address: st
     assert status == 200
     assert made.keys() == {"request_id", "predictions", "latency_ms", "recorded"}
     assert (made["request_id"], made["recorded"]) == ("mine", False)
-    wanted = load_torch_engine(version / MODEL_FILE, CLASSES)(ROWS.images[:2])
+    wanted = load_torch_engine(version / MODEL_FILE, CLASSES)(ROWS.batch[:2])
     for answered, row in zip(made["predictions"], wanted, strict=True):
         assert answered.keys() == {"id", "label", "confidence", "probabilities", "model"}
         assert answered["label"] == CLASSES[int(row.argmax())]

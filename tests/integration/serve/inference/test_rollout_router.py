@@ -17,7 +17,7 @@ from torch import nn
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.ids import uuid7
-from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
+from mlplatform.predictions import prediction_counts, shadow_predictions
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Rollout, RolloutRole
 from mlplatform.serve.api_server import ApiServer, build_server
@@ -27,12 +27,14 @@ from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.store.tables.predictions import predictions as rows
 from mlplatform.store.tables.predictions import shadow_prediction_rows
 from monitors.decisions.version_comparison import VersionComparison
+from pipelines.data import image_batch
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import ModelUnreadableError
 from registry.errors import RegistryUnavailableError
 from tests.support.api_server import CLASSES, NAME, Flaky, StockedCatalog, loaded, module, running
 from tests.support.platform_world import START, picture
+from tests.support.store_rows import count_rows
 
 BODY = {"images": [picture(1).tolist()]}
 
@@ -148,7 +150,7 @@ def test_shadow_answers_reach_no_count_of_either_version(client: httpx.Client, q
     with quiet.context.database.read() as connection:
         assert prediction_counts.prediction_total(connection, NAME, 1, begun, quiet.context.clock()) == 5
         assert prediction_counts.last_prediction_minute(connection, NAME, 2) is None
-        assert prediction_records.count_rows(connection)["predictions"] == 5
+        assert count_rows(connection)["predictions"] == 5
 
 
 def test_a_canary_answers_its_share_of_clients_always_the_same_ones_and_both_are_compared(
@@ -337,12 +339,12 @@ def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: ApiServer) 
     shadow = ShadowInference(quiet.context, quiet.rollout_router)
     shadow.start()
     images = np.stack([picture(1)])
-    shadow.enqueue(loaded(1), "champion", ["a"], images)
+    shadow.enqueue(loaded(1), "champion", ["a"], image_batch(images))
     deadline = time.monotonic() + 10
     while shadow.counts()["queued"] and time.monotonic() < deadline:
         time.sleep(0.01)
     shadow.close()
-    shadow.enqueue(loaded(1), "champion", ["b"], images)
+    shadow.enqueue(loaded(1), "champion", ["b"], image_batch(images))
     with quiet.context.database.read() as connection:
         assert [each.label for each in shadow_predictions.list_by_prediction(connection, "a")] == ["2"]
     assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 1, "failed": 0}
@@ -452,14 +454,14 @@ def test_a_busy_server_shows_nothing_to_the_shadow_and_what_waits_too_long_is_dr
     shadow = ShadowInference(quiet.context, quiet.rollout_router, lambda: busy[0])
     shadow._max_wait_seconds = 0.3
     images = np.stack([picture(1)] * 3)
-    shadow.enqueue(loaded(1), "champion", ["a", "b", "c"], images)
+    shadow.enqueue(loaded(1), "champion", ["a", "b", "c"], image_batch(images))
     shadow.start()
     deadline = time.monotonic() + 10
     while shadow.counts()["dropped"] < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert dict(shadow.counts()) == {"recorded": 0, "queued": 0, "dropped": 3, "failed": 0}
     busy[0] = False
-    shadow.enqueue(loaded(1), "champion", ["d"], images[:1])
+    shadow.enqueue(loaded(1), "champion", ["d"], image_batch(images[:1]))
     assert shadow.wait_until_idle(10)
     shadow.close()
     assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 3, "failed": 0}

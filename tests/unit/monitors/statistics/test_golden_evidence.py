@@ -8,7 +8,7 @@ import pytest
 
 from monitors.errors import WindowError
 from monitors.statistics.e_detector import CompositeNull, Observation, start_detector, update_detector
-from monitors.statistics.golden_evidence import CELLS, golden_evidence, golden_null
+from monitors.statistics.golden_evidence import CELLS, expected_largest, golden_evidence, golden_null
 from monitors.statistics.intervals import binomial_tail, clopper_pearson
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,6 +43,26 @@ def test_the_cells_cover_every_share_and_each_is_as_strict_as_its_strictest(erro
     for share in np.linspace(0, 1, 500).tolist():
         place = next(place for place, bound in enumerate(null.bounds) if share + 0.005 <= bound or bound == 1)
         assert 1 / null.goals[place] <= golden_evidence(errors, total, min(share, 1 - 1e-12)) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("total", "share"), [(100, 0.01), (400, 0.02), (1000, 0.3), (3000, 0.01)])
+@pytest.mark.parametrize("versions", [1, 3, 10])
+def test_the_evidence_of_the_best_of_several_versions_is_what_a_simulation_finds(
+    total: int, share: float, versions: int
+) -> None:
+    fewest = np.random.default_rng(1).binomial(total, share, (400_000, versions)).min(axis=1)
+    counts, times = np.unique(fewest, return_counts=True)
+    found = [golden_evidence(int(errors), total, share) for errors in counts]
+    assert expected_largest(total, share, versions) == pytest.approx(np.average(found, weights=times), rel=0.05)
+
+
+def test_a_version_chosen_among_several_needs_more_evidence() -> None:
+    alone, chosen = golden_null(4, 400, 0.005), golden_null(4, 400, 0.005, versions=7)
+    assert chosen.bounds == alone.bounds
+    assert all(1 <= more / goal <= 7 for goal, more in zip(alone.goals, chosen.goals, strict=True))
+    assert max(more / goal for goal, more in zip(alone.goals, chosen.goals, strict=True)) > 2.5
+    with pytest.raises(WindowError, match="among 0"):
+        golden_null(4, 400, 0.005, versions=0)
 
 
 @pytest.mark.parametrize(("errors", "total"), [(0, 0), (-1, 5), (6, 5)])

