@@ -18,10 +18,10 @@ from mlplatform.schema_base import ModelName
 from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import BatchResult
 from mlplatform.serve.inference.idempotency import IdempotencyCache, deterministic_ids
-from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, is_small_png, occurs_in_images
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.prediction_cache import CachedInference
 from mlplatform.serve.inference.raw_tensor import RawTensor
+from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder, is_small_png, occurs_in_images
 from mlplatform.serve.inference.request_fields import (
     MAX_TAGS,
     SMALL_BODY_BYTES,

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.serve.inference.batcher import Batcher, BatchResult
-from mlplatform.serve.inference.image_codec import DecodedRequest
 from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.inference.request_decoder import DecodedRequest
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.settings import Settings
 from pipelines.input_row import InputRow

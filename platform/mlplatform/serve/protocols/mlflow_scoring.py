@@ -15,8 +15,8 @@ from fastapi.responses import PlainTextResponse
 from mlplatform.errors import InvalidInputError
 from mlplatform.schema_base import ApiModel
 from mlplatform.serve.inference.idempotency import idempotency_key
-from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder
 from mlplatform.serve.inference.predict import PredictionService, PredictRequest
+from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder
 from mlplatform.serve.inference.request_fields import validate_tags, validate_text
 from mlplatform.serve.observability.trace_context import TRACEPARENT
 from mlplatform.serve.openapi_examples import ID, PNG, PROBABILITIES, response_example
