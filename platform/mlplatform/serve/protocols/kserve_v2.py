@@ -68,7 +68,7 @@ class V2Request:
             validate_text(text, name)
         tags = parse_tags(inference.parameters.get("tags", "{}"))  # parameters of the protocol hold no objects
         return DecodedRequest(
-            inference.to_model_input(decoder), decoder.codec, {"client_id": client_id, "request_id": inference.id}, tags
+            inference.to_model_input(decoder), {"client_id": client_id, "request_id": inference.id}, tags
         )
 
 

@@ -159,7 +159,7 @@ def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
         validate_text(text, name)
     rows = _input_rows(formats[0], document[formats[0]])
     pictures = [_normalise_input(row, decoder) for row in rows]
-    return DecodedRequest(decoder.decode(pictures), decoder.codec, texts, validate_tags(params.get("tags")))
+    return DecodedRequest(decoder.decode(pictures), texts, validate_tags(params.get("tags")))
 
 
 def _input_rows(form: str, value: Any) -> Sequence[object]:  # noqa: ANN401 - JSON is any of its types
