@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 import orjson
 
-from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.raw_tensor import RawTensor
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from mlplatform.serve.protocols.mlflow_scoring import decode_invocation
 from mlplatform.serve.protocols.v2_tensors import parse_request
 from pipelines.data import images_of

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.raw_tensor import RawTensor
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from pipelines.data import images_of
 from tests.support.platform_world import picture
 

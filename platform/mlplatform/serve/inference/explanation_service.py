@@ -12,8 +12,8 @@ from mlplatform.errors import ConflictError, InvalidInputError
 from mlplatform.predictions import prediction_records
 from mlplatform.schema_base import ModelName
 from mlplatform.serve.inference.heatmaps import HeatmapRenderer
-from mlplatform.serve.inference.image_codec import Decoders, GreyImage
 from mlplatform.serve.inference.model_slot import ModelSlot
+from mlplatform.serve.inference.request_decoder import Decoders, GreyImage
 from mlplatform.serve.schemas import ExplainIn, ExplainOut
 from pipelines.errors import ModelFormatError
 from pipelines.image.grey_png import decode_png

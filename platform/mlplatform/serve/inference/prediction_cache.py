@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.serve.inference.batcher import Batcher, BatchResult
-from mlplatform.serve.inference.image_codec import DecodedRequest
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.settings import Settings
+from pipelines.batch import Batch
 from pipelines.input_row import InputRow
 
 log = logging.getLogger(__name__)
@@ -185,17 +185,16 @@ class CachedInference:
     count_lookups: Callable[[str, int], None]
     """Is told an outcome (`here`, `shared`, `miss`) and how many rows had it."""
 
-    async def infer(self, model: LoadedModel, request: DecodedRequest) -> BatchResult:
-        """Probabilities (n, classes), without blocking the event loop."""
-        batch = request.batch
+    async def infer(self, model: LoadedModel, batch: Batch, rows: Sequence[InputRow]) -> BatchResult:
+        """Probabilities (n, classes) of a batch, whose rows are given in their canonical form, without blocking."""
         if not self.cache.size:
             return await self.batcher.run(model, batch)
-        lookup = self._lookup_local(model, request.rows)
+        lookup = self._lookup_local(model, rows)
         missing = lookup.missing_indices()
         if missing and self.cache.may_block:
             classes = len(model.predictor.classes)
-            rows = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows, classes)
-            shared = _CacheLookup(lookup.keys, rows)
+            known = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows, classes)
+            shared = _CacheLookup(lookup.keys, known)
             self.count_lookups("shared", len(missing) - len(shared.missing_indices()))
             lookup, missing = shared, shared.missing_indices()
         if not missing:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from pipelines.batch import Batch
 from pipelines.data import image_batch
 

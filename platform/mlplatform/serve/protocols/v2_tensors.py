@@ -14,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from pipelines.batch import Batch
 from pipelines.data import image_batch
 from pipelines.edge.request_payloads import describe_value

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 
 from mlplatform.serve.inference.batcher import Batcher
-from mlplatform.serve.inference.image_codec import Decoders
 from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.inference.request_decoder import Decoders
 from mlplatform.serve.tuning.compute_config import ComputeConfig
 from pipelines.data import image_batch
 from pipelines.image.grey_png import encode_png

@@ -170,7 +170,7 @@ def test_a_picture_and_multipart_files_are_answered_alike(address: str) -> None:
 
 
 def test_a_picture_of_another_size_is_fitted_as_the_platform_does(model: EdgeModel) -> None:
-    from mlplatform.serve.inference.image_codec import ImageDecoder
+    from mlplatform.serve.inference.request_decoder import ImageDecoder
 
     wide = np.random.default_rng(0).integers(0, 256, (30, 50), dtype=np.uint8)
     theirs = ImageDecoder(12, 12, 10, 1e6).decode_images([png(wide)])[0]

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder, is_small_png, occurs_in_images
+from mlplatform.serve.inference.request_decoder import ImageDecoder, is_small_png, occurs_in_images
 from pipelines.data import images_of
 from pipelines.image.grey_png import decode_png, encode_png
 from tests.support.api_server import encoded

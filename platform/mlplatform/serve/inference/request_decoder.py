@@ -32,7 +32,6 @@ from pipelines.image.image_decoding import (
     image_from_array,
     parse_header,
 )
-from pipelines.input_row import InputRow
 from pipelines.inputs.image_codec import ImageCodec
 from pipelines.inputs.input_codec import InputCodec
 
@@ -52,14 +51,8 @@ class DecodedRequest:
     """The rows of one request for the model, its names for client and request, and its tags."""
 
     batch: Batch
-    codec: InputCodec
     fields: dict[str, str]
     tags: dict[str, str]
-
-    @cached_property
-    def rows(self) -> list[InputRow]:
-        """Each row in its canonical form: what is cached, recorded and kept goes by it."""
-        return self.codec.rows(self.batch)
 
 
 class HasInputSize(Protocol):
@@ -144,8 +137,8 @@ class ImageDecoder:
         ):
             images = self._decode_integers(items)
             if images is not None:
-                return DecodedRequest(image_batch(images), self.codec, texts, validate_tags(document.get("tags")))
-        return DecodedRequest(self.decode(items), self.codec, texts, validate_tags(document.get("tags")))
+                return DecodedRequest(image_batch(images), texts, validate_tags(document.get("tags")))
+        return DecodedRequest(self.decode(items), texts, validate_tags(document.get("tags")))
 
     def _decode_integers(self, items: Sequence[object]) -> GreyImage | None:
         """Pixel arrays of whole numbers, the usual case, read at once; None where anything else is among them."""
