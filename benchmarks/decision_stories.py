@@ -31,7 +31,7 @@ from mlplatform.store import leases
 from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.prediction import PredictionRecord
 from monitors.rules.alerts_config import Rule
-from pipelines.data import ImageSet, Split, content_hash
+from pipelines.data import ImageSet, Split, content_hash, image_row
 from pipelines.pipeline import Pipeline
 from tests.support.bars import draw_bars
 from tests.support.fake_registry import bars_family, bars_split
@@ -130,7 +130,7 @@ def _wrong_predictions(context: AppContext, pipeline: Pipeline) -> Sequence[Subm
             id=uuid7(), at=now, model_name=pipeline.name, model_version=1, image_hash=content_hash(image), label=wrong,
             probabilities=[0.5, 0.5], confidence=0.5, latency_ms=1.0, request_id=uuid7(), client_id="client",
         )  # fmt: skip
-        rows.append(PredictionWithInput(record, image))
+        rows.append(PredictionWithInput(record, image_row(image)))
         labels.append(SubmittedLabel(record.id, pipeline.classes[int(truth)], "audit", "ada", now))
     with context.database.write() as connection:
         insert_predictions(connection, rows)

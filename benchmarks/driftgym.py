@@ -238,7 +238,7 @@ def prepared(gym: Gym, only: Sequence[str] | None) -> tuple[Limits, dict[str, fl
             )
         golden, draw = gym.atlas.split.golden, np.random.default_rng(1)
         drawn = draw.integers(len(golden), size=REFERENCE_DAYS * 24 * PER_HOUR)  # with repeats, as streams are shown
-        shares = stage.predictor(1)(golden.images)
+        shares = stage.predictor(1)(golden.batch)
         np.savez(gym.shares / "reference.npz", shares=shares[drawn], truths=golden.labels[drawn])
         due = frozenset(each.name for each in chosen if _is_due(stage, each, null))
         wanted = [each for each in chosen if only is None or each.name in only]

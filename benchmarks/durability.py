@@ -39,6 +39,7 @@ from mlplatform.recording.spool.record_format import encode_prediction
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
+from pipelines.data import image_row
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.storm import Locked, Outcome, Stoppable, Storm, compared, settled
 from tests.support.tcp_proxy import TcpProxy
@@ -197,7 +198,7 @@ def _puts(folder: Path, *, fsync: bool) -> dict[str, float]:
     spent = []
     for _ in range(PUTS if not fsync else PUTS // 10):
         begun = time.perf_counter()
-        spool_directory.append([encode_prediction(PredictionWithInput(row, image))])
+        spool_directory.append([encode_prediction(PredictionWithInput(row, image_row(image)))])
         if fsync:
             spool_directory.sync(spool_directory.appended_bytes)
         spent.append((time.perf_counter() - begun) * 1e6)

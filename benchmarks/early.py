@@ -26,6 +26,7 @@ from monitors.statistics.e_detector import Detector
 from monitors.statistics.holm import holm_rejections
 from monitors.statistics.two_sample import FeatureSample, compare_samples
 from monitors.windows.window import ErrorByConfidence
+from pipelines.data import image_batch
 from pipelines.discovery import find_pipeline
 from pipelines.engines.embedding import Embedder
 from pipelines.engines.exportable import build_exportable, save_exportable
@@ -63,9 +64,9 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         save_exportable(build_exportable(fitted.network), Path(folder) / "model.pt2")
         predictor = load_torch_engine(Path(folder) / "model.pt2", pipeline.classes)
-    known, golden = predictor(split.validation.images), split.golden
+    known, golden = predictor(split.validation.batch), split.golden
     right = known.argmax(axis=1) == split.validation.labels
-    doubt = fit_calibration(known.max(axis=1), right, predictor(golden.images).max(axis=1))
+    doubt = fit_calibration(known.max(axis=1), right, predictor(golden.batch).max(axis=1))
     doubts = ErrorByConfidence(doubt.error_by_bin(), doubt.golden)
     days = QUIET_DAYS // 10 if arguments.quick else QUIET_DAYS
     figures: dict[str, Any] = {"false_alarms": _quiet(doubts, predictor, golden.images, days), "quiet_days": days}
@@ -73,13 +74,14 @@ def main() -> None:
     unseen = unseen[np.random.default_rng(0).permutation(len(unseen))[: 2 * MAX_COMPARED_INPUTS]]
     for name, change in CHANGES.items():
         changed = change(golden.images)
-        answers = predictor(changed)
+        batch = image_batch(changed)
+        answers = predictor(batch)
         steps = count_by_bin(answers.max(axis=1).tolist())
         expected = 1 - sum(doubts.error_by_bin[step] * n for step, n in steps.items()) / len(golden)
         figures[name] = {
             "expected": round(100 * expected, 2),
             "real": round(100 * float((answers.argmax(axis=1) == golden.labels).mean()), 2),
-            "minutes_to_alarm": None if name == "none" else _alarm_after(doubts, predictor(changed).max(axis=1)),
+            "minutes_to_alarm": None if name == "none" else _alarm_after(doubts, predictor(batch).max(axis=1)),
             "look": _look(predictor, unseen[:MAX_COMPARED_INPUTS], change(unseen[MAX_COMPARED_INPUTS:])),
         }
     for name, value in figures.items():
@@ -102,7 +104,7 @@ def _minutes(confidences: NDArray[np.float32], seed: int, many: int) -> list[Min
 
 
 def _quiet(doubts: ErrorByConfidence, predictor: TorchEngine, images: Images, days: int) -> int:
-    rule, confidences, alarms = _rule("expected_drop", "2 points"), predictor(images).max(axis=1), 0
+    rule, confidences, alarms = _rule("expected_drop", "2 points"), predictor(image_batch(images)).max(axis=1), 0
     state: Detector | None = None
     for day in range(days):
         state, _ = update_performance_detector(
@@ -127,7 +129,7 @@ def _alarm_after(doubts: ErrorByConfidence, confidences: NDArray[np.float32]) ->
 def _look(predictor: TorchEngine, first: Images, newest: Images) -> dict[str, Any]:
     embed, level = Embedder(predictor), evaluation_level(_rule("input_drift", "25 %"))
     begun = time.perf_counter()
-    sides = [FeatureSample(image_statistics(images), embed(images)) for images in (first, newest)]
+    sides = [FeatureSample(image_statistics(images), embed(image_batch(images))) for images in (first, newest)]
     seen = time.perf_counter()
     measures = compare_samples(sides[0], sides[1], {}, level)
     done = time.perf_counter()

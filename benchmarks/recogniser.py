@@ -128,7 +128,7 @@ def _judged(fitted: TrainingResult, pipeline: Pipeline, test: ImageSet) -> Class
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
         save_exportable(build_exportable(fitted.network, height=pipeline.height, width=pipeline.width), path)
-        return score_predictions(load_torch_engine(path, pipeline.classes)(test.images), test.labels, pipeline.classes)
+        return score_predictions(load_torch_engine(path, pipeline.classes)(test.batch), test.labels, pipeline.classes)
 
 
 def _series(path: Path, recipe: Recipe, revision: str) -> dict[str, Any]:

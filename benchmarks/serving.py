@@ -30,6 +30,7 @@ import numpy as np
 from benchmarks.shim.stage import QUIET, System, prepare, systems
 from mlplatform.errors import ProcessError
 from mlplatform.host.processes import ManagedProcess, ProcessGroup, exit_on_signals, free_port, http_ok
+from pipelines.data import image_batch
 from pipelines.engines.onnx_engine import load_onnx_engine
 
 PEERS: Final = ("mlflow", "bentoml", "litserve")
@@ -157,10 +158,11 @@ def _note(figures: Figures, told: Mapping[str, float]) -> None:
 def _bare(model: Path, seconds: float) -> float:
     """Single pictures a second through ONNX Runtime in a loop of this process."""
     predictor = load_onnx_engine(model, tuple("0123456789"))
-    images = np.random.default_rng(0).integers(0, 256, (64, 1, 28, 28), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
+    rows = [image_batch(image[None]) for image in images]
     begun, made = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
-        predictor(images[made % len(images)])
+        predictor(rows[made % len(rows)])
         made += 1
     return made / (time.perf_counter() - begun)
 

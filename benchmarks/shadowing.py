@@ -22,7 +22,6 @@ from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.host.processes import ProcessGroup, free_port, http_ok
 from mlplatform.ids import uuid7
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.promotion import rollouts
 from mlplatform.promotion.rollouts import Rollout
 from mlplatform.settings import Settings
@@ -31,6 +30,7 @@ from monitors.decisions.version_comparison import VersionComparison
 from pipelines.discovery import find_pipeline
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine, set_threads
+from pipelines.image.grey_png import encode_png
 from pipelines.training.network import build_network
 from registry.catalog import Catalog
 

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipelines.batch import Batch, row_positions
 from pipelines.errors import DataError
+from pipelines.input_row import InputRow
 
 HOLDOUT_SHARE = 1 / 3
+IMAGE_INPUT: Final = "image"
+"""The name of the pictures among the arrays of a batch."""
 SPLIT_PARTS = ("train", "validation", "golden", "stream")
+
+
+def image_batch(images: NDArray[np.uint8]) -> Batch:
+    """Grey pictures (n, height, width) as rows of a model."""
+    return Batch({IMAGE_INPUT: images})
+
+
+def images_of(batch: Batch) -> NDArray[np.uint8]:
+    """The pictures (n, height, width) of rows that have them; raises DataError for others."""
+    images: NDArray[np.uint8] = batch.array(IMAGE_INPUT)
+    return images
+
+
+def image_row(image: NDArray[np.uint8]) -> InputRow:
+    """A grey picture (height, width) in its canonical form."""
+    return InputRow(image.shape, image.tobytes())
+
+
+def image_rows(images: NDArray[np.uint8]) -> list[InputRow]:
+    """Grey pictures (n, height, width), each in its canonical form."""
+    shape, content = images.shape[1:], images.tobytes()
+    size = math.prod(shape)
+    return [InputRow(shape, content[start : start + size]) for start in range(0, len(content), size)]
 
 
 def content_hash(image: NDArray[np.uint8]) -> str:
@@ -24,8 +52,7 @@ def content_hash(image: NDArray[np.uint8]) -> str:
             f"an image of shape {image.shape} and type {image.dtype} has no content hash; "
             "give one grey image (height, width) of uint8"
         )
-    height, width = image.shape
-    return hashlib.sha256(f"{height}x{width}".encode() + image.tobytes()).hexdigest()
+    return image_row(image).content_hash
 
 
 def hash_fraction(content_id: str, salt: str = "") -> float:
@@ -67,6 +94,11 @@ class ImageSet:
         return len(self.labels)
 
     @cached_property
+    def batch(self) -> Batch:
+        """The images as rows that a model answers."""
+        return image_batch(self.images)
+
+    @cached_property
     def ids(self) -> tuple[str, ...]:
         """The content hash of each image."""
         return tuple(content_hash(image) for image in self.images)
@@ -79,7 +111,7 @@ class ImageSet:
 
     def take(self, indices: ArrayLike) -> Self:
         """The rows at these positions (or where a boolean mask is true), in that order."""
-        rows = _row_positions(indices, len(self), self.name)
+        rows = row_positions(indices, len(self), f"'{self.name}'")
         return type(self)(**self._selected_fields(rows))
 
     def exclude(self, content_hashes: Collection[str]) -> Self:
@@ -209,17 +241,6 @@ def _check_fractions(fractions: Mapping[str, float]) -> None:
     total = sum(fractions.values())
     if min(fractions.values(), default=-1.0) < 0 or not 0 < total <= 1 + 1e-9:
         raise DataError(f"fractions {dict(fractions)} sum to {total:g}; give shares >= 0 that sum to at most 1")
-
-
-def _row_positions(indices: ArrayLike, size: int, name: str) -> NDArray[np.intp]:
-    array = np.asarray(indices)
-    if array.dtype == bool and array.shape == (size,):
-        return np.flatnonzero(array)
-    if array.size == 0:
-        return np.zeros(0, dtype=np.intp)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer) or array.min() < 0 or array.max() >= size:
-        raise DataError(f"rows {indices!r} are not in '{name}'; give positions from 0 to {size - 1}")
-    return array.astype(np.intp)
 
 
 def _with_name(images: ImageSet, name: str) -> ImageSet:

@@ -105,7 +105,7 @@ def _png() -> bytes:
 
     import numpy as np
 
-    from mlplatform.predictions.stored_image import encode_png
+    from pipelines.image.grey_png import encode_png
 
     return base64.b64encode(encode_png(np.zeros((28, 28), dtype=np.uint8)))
 

@@ -38,6 +38,7 @@ from monitors.alerts import Alert
 from monitors.statistics.intervals import clopper_pearson
 from pipelines.builtin.digits import BEST, COMPACT, PIPELINE
 from pipelines.candidate.training_spec import load_champion
+from pipelines.data import image_row
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.pipeline import Pipeline
 from registry.model_package import MODEL_FILE
@@ -200,7 +201,7 @@ class Stage:
         held = self.answered if version == 1 else self._mine
         key = (f"{version}/{place}", side, round(strength, 2))
         if key not in held:
-            held[key] = self.predictor(version)(getattr(self.atlas.place(place, strength), side).images)
+            held[key] = self.predictor(version)(getattr(self.atlas.place(place, strength), side).batch)
         return held[key]
 
     def shares(self, shown: Sequence[Shown]) -> NDArray[np.float32]:
@@ -266,9 +267,9 @@ class Stage:
                 confidence=min(1.0, float(row[best])), latency_ms=float(milliseconds), request_id=each.sheet or key,
                 client_id=f"client-{self._count % 7}",
             )  # fmt: skip
-            rows.append((answer, place.images[each.index]))
+            rows.append((answer, image_row(place.images[each.index])))
         with self.context.database.write() as connection:
-            insert_predictions(connection, [PredictionWithInput(answer, image, HOST) for answer, image in rows], HOST)
+            insert_predictions(connection, [PredictionWithInput(answer, row, HOST) for answer, row in rows], HOST)
         return [answer.id for answer, _ in rows]
 
     def truth_of(self, prediction_id: str) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.peers import environment
 from mlplatform.context import AppContext
 from mlplatform.settings import Settings
+from pipelines.data import image_batch
 from pipelines.discovery import find_pipeline
 from pipelines.engines.exportable import build_exportable
 from pipelines.engines.onnx_engine import export_if_equivalent
@@ -53,8 +54,8 @@ def prepare(folder: Path) -> Path:
     pipeline = find_pipeline("digits")
     images = pipeline.load(None).stream.images[:IMAGES]
     module = build_exportable(build_network(pipeline.recipe(), len(pipeline.classes), seed=1))
-    answers = TorchEngine(module, pipeline.classes, pipeline.height, pipeline.width)(images)
-    graph = export_if_equivalent(module, images, answers)
+    answers = TorchEngine(module, pipeline.classes, pipeline.height, pipeline.width)(image_batch(images))
+    graph = export_if_equivalent(module, image_batch(images), answers)
     if graph is None:
         raise SystemExit("the network has no ONNX graph; nothing can be compared")
     context = AppContext(Settings(_env_file=None, home=folder))

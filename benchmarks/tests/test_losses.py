@@ -19,7 +19,7 @@ from benchmarks.losses import (
 )
 from benchmarks.randomized_smoothing import certify
 from pipelines.data import ImageSet
-from pipelines.engines.torch_engine import to_batch
+from pipelines.engines.torch_engine import to_tensor
 from pipelines.errors import DataError
 from pipelines.evaluation.adversarial import count_correct, pgd
 from pipelines.training.network import build_network
@@ -39,7 +39,7 @@ def teacher() -> nn.Module:
 
 
 def share_right(network: nn.Module, rows: ImageSet = FRESH) -> float:
-    return count_correct(network, to_batch(rows.images), torch.from_numpy(rows.labels)) / len(rows)
+    return count_correct(network, to_tensor(rows.images), torch.from_numpy(rows.labels)) / len(rows)
 
 
 def test_labels_teach_and_the_seed_decides_the_weights(teacher: nn.Module) -> None:
@@ -61,7 +61,7 @@ def test_a_student_learns_from_its_teacher_where_every_label_is_wrong(teacher: n
 
 def test_hardening_bears_attacks_that_break_the_plain_model(teacher: nn.Module) -> None:
     hard = train_with_loss(blank(), TRAIN, adversarial_loss(0.2, seed=1), epochs=8, batch_size=16, seed=1)
-    images = to_batch(FRESH.images)
+    images = to_tensor(FRESH.images)
     broken = count_correct(teacher, pgd(teacher, images, LABELS, 0.2), LABELS)
     held = count_correct(hard, pgd(hard, images, LABELS, 0.2), LABELS)
     assert held > broken + 20
@@ -76,7 +76,7 @@ def test_defensive_distillation_hides_its_gradient_and_falls_to_whoever_divides_
         blank(4), TRAIN, defensive_distillation_loss(hot, 40.0), epochs=6, batch_size=16, seed=1, learning_rate=1e-2
     )
     assert share_right(student) > 0.9
-    images = to_batch(FRESH.images)
+    images = to_tensor(FRESH.images)
 
     class Served(nn.Module):
         def forward(self, given: torch.Tensor) -> torch.Tensor:

@@ -91,7 +91,7 @@ def build_report(
         _fairness(spec, right),
         quick_robustness(candidate, golden),
         tuple(
-            (data_set.name, score_predictions(candidate(data_set.images), data_set.labels, classes))
+            (data_set.name, score_predictions(candidate(data_set.batch), data_set.labels, classes))
             for data_set in spec.external_datasets
             if len(data_set)
         ),

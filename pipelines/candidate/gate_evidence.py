@@ -48,7 +48,7 @@ def collect_gate_evidence(
     if champion is None:
         return FirstVersionEvidence(scores.correct, scores.n)
     recent = selection.holdout if selection.holdout is not None and len(selection.holdout) else None
-    before, after = champion.predictor(golden.images), candidate(golden.images)
+    before, after = champion.predictor(golden.batch), candidate(golden.batch)
     champion_ms, candidate_ms = interleaved_latency(champion.predictor, candidate)
     return GateEvidence(
         golden=PairedPredictions(golden.labels, before.argmax(axis=1), after.argmax(axis=1), "golden"),
@@ -151,8 +151,8 @@ def _golden_correct(version: RegisteredVersion) -> int:
 def _paired_comparison(champion: TorchEngine, candidate: TorchEngine, rows: ImageSet, origin: str) -> PairedPredictions:
     return PairedPredictions(
         labels=rows.labels,
-        champion=champion(rows.images).argmax(axis=1),
-        candidate=candidate(rows.images).argmax(axis=1),
+        champion=champion(rows.batch).argmax(axis=1),
+        candidate=candidate(rows.batch).argmax(axis=1),
         origin=origin,
     )
 
@@ -195,7 +195,7 @@ def _severe_corruption_comparisons(
 
 
 def _row_outcomes(candidate: TorchEngine, rows: ImageSet) -> RowOutcomes:
-    return RowOutcomes.from_mask(rows.digest, rows.ids, candidate(rows.images).argmax(axis=1) == rows.labels)
+    return RowOutcomes.from_mask(rows.digest, rows.ids, candidate(rows.batch).argmax(axis=1) == rows.labels)
 
 
 def _top_probability(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:

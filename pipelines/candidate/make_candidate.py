@@ -88,7 +88,7 @@ def make_candidate(
         model, size_bytes = _export(module, spec.pipeline)
 
         # 2. Evaluate it on the golden set, and compare it with the champion.
-        probabilities = model(golden.images)
+        probabilities = model(golden.batch)
         scores = score_predictions(probabilities, golden.labels, spec.pipeline.classes)
         versions = catalog.versions(spec.pipeline.name)
         best = best_past_champion(tracking, versions, spec.champion, golden)
@@ -182,6 +182,6 @@ def _export(module: Exportable, pipeline: Pipeline) -> tuple[TorchEngine, int]:
 
 def _calibration(model: TorchEngine, validation: ImageSet, golden: NDArray[np.float32]) -> CalibrationFit:
     """How far the model's confidence may be believed, learnt from rows that did not train it."""
-    probabilities = model(validation.images)
+    probabilities = model(validation.batch)
     correct = probabilities.argmax(axis=1) == validation.labels
     return fit_calibration(probabilities.max(axis=1), correct, golden.max(axis=1))

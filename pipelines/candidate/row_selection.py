@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
 from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.data import FeedbackRows, ImageSet
-from pipelines.image.near_duplicates import near_duplicate_mask
+from pipelines.inputs.codec_of import codec_of
 from pipelines.labels.label_curation import (
     ExcludedLabel,
     curate_holdout,
@@ -45,22 +46,22 @@ def select_rows(spec: TrainingSpec) -> Rows:
     those are repeated up to their share of an epoch, and the gate compares on those alone: the benefit must lie in the
     world as it is.
     """
-    split, recipe = spec.split, spec.recipe
+    split, recipe, codec = spec.split, spec.recipe, codec_of(spec.pipeline.contract.inputs)
     base = subsample(split.train, recipe.max_train_rows)
     if spec.feedback is None or not len(spec.feedback):
-        fresh = base.take(~near_duplicate_mask(base.images, split.golden.images))
+        fresh = base.take(~codec.near_duplicates(base.batch, split.golden.batch))
         alike, none = np.ones(len(fresh), dtype=np.float32), np.ones(0, dtype=np.float32)
         return Rows(fresh, alike, None, none, None, spec.unusable, len(base) - len(fresh))
     # 1. One label per image; known images and near-duplicates on one side only.
-    context = LabelContext(None if spec.champion is None else spec.champion.predictor, spec.origins)
+    context = LabelContext(None if spec.champion is None else spec.champion.predictor, codec, spec.origins)
     resolved, contradicted = resolve_conflicts(spec.feedback, context)
     unseen, known_rows = exclude_known(
         resolved.holdout_rows(), split.train.ids + split.validation.ids + split.golden.ids
     )
-    candidates, holdout, duplicates = exclude_cross_duplicates(resolved.training_rows(), unseen)
-    evaluated = np.concatenate([split.golden.images, holdout.images])
-    fresh = base.take(~near_duplicate_mask(base.images, evaluated))
-    protected = np.concatenate([evaluated, split.validation.images])
+    candidates, holdout, duplicates = exclude_cross_duplicates(resolved.training_rows(), unseen, codec)
+    evaluated = Batch.concat([split.golden.batch, holdout.batch])
+    fresh = base.take(~codec.near_duplicates(base.batch, evaluated))
+    protected = Batch.concat([evaluated, split.validation.batch])
 
     # 2. Which labels are trusted, for training and for the gate.
     training = curate_training_rows(candidates, context, protected, spec.quotas)

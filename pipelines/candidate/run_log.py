@@ -78,7 +78,7 @@ def log_results(
         }
     )
     if selection.holdout is not None and len(selection.holdout):
-        holdout = score_predictions(candidate(selection.holdout.images), selection.holdout.labels, classes)
+        holdout = score_predictions(candidate(selection.holdout.batch), selection.holdout.labels, classes)
         run.log_metrics(holdout.as_metrics("heldback"))
     run.log_figure("loss", plots.loss_curve(result.history))
     truths = [classes[label] for label in golden.labels]
@@ -96,8 +96,8 @@ def log_model(
     """Log the model and, where ONNX Runtime predicts the golden rows alike, its ONNX graph; returns the model's URI."""
     golden = spec.split.golden
     example = golden.images[:2, None].astype(np.float32) / 255.0
-    graph = export_if_equivalent(module, golden.images, probabilities)
-    answers = candidate(golden.images[:2])
+    graph = export_if_equivalent(module, golden.batch, probabilities)
+    answers = candidate(golden.batch[:2])
     return run.log_model(module, example, answers, _requirements(), spec.pipeline.contract, onnx=graph)
 
 

@@ -95,7 +95,7 @@ def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str,
         exported: InferenceEngine = load_executorch_engine(out, classes, original.height, original.width)
     else:
         exported = load_onnx_engine(out, classes, threads=1)
-    reference, predictions = original(rows.images), exported(rows.images)
+    reference, predictions = original(rows.batch), exported(rows.batch)
     times = {engine: _latency_percentiles(engine) for engine in (original, exported)}
     return Parity(
         format=form,

@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from pipelines.batch import Batch
+from pipelines.data import images_of
 from pipelines.engines.inference_engine import CHUNK_ROWS
-from pipelines.engines.torch_engine import TorchEngine, to_batch
+from pipelines.engines.torch_engine import TorchEngine, to_tensor
 from pipelines.errors import ModelFormatError
 
 _INPUT_ARGUMENT: Final[dict[str, int]] = {"aten.linear.default": 0, "aten.addmm.default": 1, "aten.mm.default": 0}
@@ -25,18 +27,19 @@ class Embedder:
         self._predictor = predictor
         self._module = _without_last_layer(predictor.module)
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Activations (n, d) of uint8 images (n, height, width), the input of the last linear layer."""
-        self._predictor.validate_images(images)
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        """Activations (n, d) of rows with images, the input of the last linear layer."""
+        self._predictor.validate(batch)
+        images = images_of(batch)
         starts = range(0, max(len(images), 1), CHUNK_ROWS)  # no images still tell the width
         with torch.inference_mode():
-            parts = [self._module(to_batch(images[i : i + CHUNK_ROWS])).numpy() for i in starts]
+            parts = [self._module(to_tensor(images[i : i + CHUNK_ROWS])).numpy() for i in starts]
         return np.concatenate(parts)
 
 
-def embed(predictor: TorchEngine, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def embed(predictor: TorchEngine, batch: Batch) -> NDArray[np.float32]:
     """What `Embedder` gives, for one use."""
-    return Embedder(predictor)(images)
+    return Embedder(predictor)(batch)
 
 
 def _without_last_layer(module: torch.nn.Module) -> fx.GraphModule:

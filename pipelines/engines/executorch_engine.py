@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
+from pipelines.data import images_of
 from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.engines.log_suppression import suppress_logs
-from pipelines.engines.torch_engine import load_torch_engine, to_batch
+from pipelines.engines.torch_engine import load_torch_engine, to_tensor
 from pipelines.errors import ModelFormatError
 
 MISSING_EXTRA_MESSAGE = "ExecuTorch is not installed; pip install 'mlplatform[executorch]', or export --format onnx"
@@ -64,7 +66,7 @@ class ExecuTorchEngine(InferenceEngine):
         super().__init__(classes, height, width)
         self._program, self._method = program, method  # the method points into the program
 
-    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answers = [self._method.execute([one[None]])[0].numpy().copy() for one in to_batch(images)]
+    def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:
+        answers = [self._method.execute([one[None]])[0].numpy().copy() for one in to_tensor(images_of(batch))]
         whole: NDArray[np.float32] = np.concatenate(answers)
         return whole

@@ -16,6 +16,8 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
+from pipelines.data import images_of
 from pipelines.errors import DataError, ModelFormatError, ModelUnreadableError
 
 log = logging.getLogger(__name__)
@@ -46,34 +48,35 @@ class InferenceEngine(ABC):
     def __init__(self, classes: tuple[str, ...], height: int, width: int) -> None:
         self.classes, self.height, self.width = classes, height, width
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (n, classes) of uint8 images (n, height, width); each row sums to 1."""
-        self.validate_images(images)
-        if 0 < len(images) <= CHUNK_ROWS:
-            return self._predict_validated_chunk(images)
-        parts = [self._predict_validated_chunk(images[i : i + CHUNK_ROWS]) for i in range(0, len(images), CHUNK_ROWS)]
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        """Probabilities (n, classes) of rows with uint8 images (n, height, width); each row sums to 1."""
+        self.validate(batch)
+        if 0 < len(batch) <= CHUNK_ROWS:
+            return self._predict_validated_chunk(batch)
+        parts = [self._predict_validated_chunk(batch[i : i + CHUNK_ROWS]) for i in range(0, len(batch), CHUNK_ROWS)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), dtype=np.float32)
 
-    def validate_images(self, images: NDArray[np.uint8]) -> None:
-        """Raise DataError unless the images are uint8 of shape (n, height, width)."""
+    def validate(self, batch: Batch) -> None:
+        """Raise DataError unless the rows have images, uint8 of shape (n, height, width)."""
+        images = images_of(batch)
         if images.ndim != 3 or images.shape[1:] != (self.height, self.width) or images.dtype != np.uint8:
             raise DataError(
                 f"images of shape {images.shape} and type {images.dtype} do not fit this model; "
                 f"give uint8 of shape (n, {self.height}, {self.width})"
             )
 
-    def _predict_validated_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answer = self._predict_chunk(images)
-        if answer.shape != (len(images), len(self.classes)):
+    def _predict_validated_chunk(self, batch: Batch) -> NDArray[np.float32]:
+        answer = self._predict_chunk(batch)
+        if answer.shape != (len(batch), len(self.classes)):
             raise ModelFormatError(
-                f"the model answers {answer.shape[1:]} values per image for {len(self.classes)} classes; "
+                f"the model answers {answer.shape[1:]} values per row for {len(self.classes)} classes; "
                 "load it with the classes that it was trained on"
             )
         return answer
 
     @abstractmethod
-    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities of at most CHUNK_ROWS images."""
+    def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:
+        """Probabilities of at most CHUNK_ROWS rows."""
 
 
 def resolve_engine(config: EngineConfig) -> EngineName:

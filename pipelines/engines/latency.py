@@ -1,4 +1,4 @@
-"""Measures how long an engine takes for one image, alone or by turns with another one."""
+"""Measures how long an engine takes for one row, alone or by turns with another one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pipelines.batch import Batch
+from pipelines.data import image_batch
 from pipelines.engines.inference_engine import InferenceEngine
 
 
@@ -19,9 +20,9 @@ def measure_latency(
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, ...]:
-    """Milliseconds of each single-image call, after some that are not counted."""
-    images = _random_images(engine, calls + warmup, seed)
-    return tuple(_call_milliseconds(engine, image, clock) for image in images)[warmup:]
+    """Milliseconds of each single-row call, after some that are not counted."""
+    rows = _random_rows(engine, calls + warmup, seed)
+    return tuple(_call_milliseconds(engine, row, clock) for row in rows)[warmup:]
 
 
 def measure_interleaved(
@@ -33,20 +34,22 @@ def measure_interleaved(
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Milliseconds of each single-image call of two engines that are called by turns; which one begins alternates."""
+    """Milliseconds of each single-row call of two engines that are called by turns; which one begins alternates."""
     spent: tuple[list[float], list[float]] = ([], [])
-    for number, image in enumerate(_random_images(first, calls + warmup, seed)):
+    for number, row in enumerate(_random_rows(first, calls + warmup, seed)):
         for which in (0, 1) if number % 2 else (1, 0):
-            spent[which].append(_call_milliseconds((first, second)[which], image, clock))
+            spent[which].append(_call_milliseconds((first, second)[which], row, clock))
     return tuple(spent[0][warmup:]), tuple(spent[1][warmup:])
 
 
-def _random_images(engine: InferenceEngine, images: int, seed: int) -> NDArray[np.uint8]:
-    size = (images, 1, engine.height, engine.width)
-    return np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
+def _random_rows(engine: InferenceEngine, rows: int, seed: int) -> list[Batch]:
+    """So many batches of one row each."""
+    size = (rows, engine.height, engine.width)
+    whole = image_batch(np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8))
+    return [whole[row : row + 1] for row in range(rows)]
 
 
-def _call_milliseconds(engine: InferenceEngine, image: NDArray[np.uint8], clock: Callable[[], float]) -> float:
+def _call_milliseconds(engine: InferenceEngine, row: Batch, clock: Callable[[], float]) -> float:
     started = clock()
-    engine(image)
+    engine(row)
     return (clock() - started) * 1000.0

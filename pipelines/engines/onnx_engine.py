@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
+from pipelines.data import images_of
 from pipelines.engines.inference_engine import (
     TRANSIENT_ERRORS,
     InferenceEngine,
@@ -50,8 +52,8 @@ class OnnxEngine(InferenceEngine):
         self._session = session
         self._input_name, self._output_names = session.get_inputs()[0].name, [session.get_outputs()[0].name]
 
-    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        [answer] = self._session.run(self._output_names, {self._input_name: to_network_input(images)})
+    def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:
+        [answer] = self._session.run(self._output_names, {self._input_name: to_network_input(images_of(batch))})
         probabilities: NDArray[np.float32] = answer
         return probabilities
 
@@ -73,15 +75,15 @@ def export_onnx(module: Exportable) -> bytes:
     return content
 
 
-def export_if_equivalent(module: Exportable, images: NDArray[np.uint8], expected: NDArray[np.float32]) -> bytes | None:
-    """The module's ONNX graph, if ONNX Runtime answers these images as PyTorch did; None, with the reason logged.
+def export_if_equivalent(module: Exportable, batch: Batch, expected: NDArray[np.float32]) -> bytes | None:
+    """The module's ONNX graph, if ONNX Runtime answers these rows as PyTorch did; None, with the reason logged.
 
     A model without one is served by PyTorch, so a pipeline with operators that cannot be exported is no failure.
     """
     classes = tuple(str(number) for number in range(expected.shape[1]))
     try:
         content = export_onnx(module)
-        probabilities = onnx_engine_from_bytes(content, classes, threads=1)(images)
+        probabilities = onnx_engine_from_bytes(content, classes, threads=1)(batch)
     except Exception as error:  # noqa: BLE001 - the exporter raises anything; all mean one thing
         log.warning("no ONNX graph of this model (%s: %s): PyTorch will serve it", type(error).__name__, error)
         return None
@@ -89,7 +91,7 @@ def export_if_equivalent(module: Exportable, images: NDArray[np.uint8], expected
     if not difference <= MAX_ABS_DIFFERENCE:
         log.warning("ONNX Runtime answers up to %.2g away from PyTorch: the graph is not kept", difference)
         return None
-    log.info("the ONNX graph answers within %.1e of PyTorch on %d images", difference, len(images))
+    log.info("the ONNX graph answers within %.1e of PyTorch on %d rows", difference, len(batch))
     return content
 
 

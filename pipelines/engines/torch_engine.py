@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
+from pipelines.batch import Batch
+from pipelines.data import images_of
 from pipelines.engines import safe_pt2
 from pipelines.engines.inference_engine import (
     CHUNK_ROWS,
@@ -42,15 +44,15 @@ class TorchEngine(InferenceEngine):
         super().__init__(classes, height, width)
         self.module, self.device, self.threads = module, device, threads
 
-    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:
         if self.threads is not None and torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         with torch.inference_mode():
-            answer: NDArray[np.float32] = self.module(to_batch(images).to(self.device)).cpu().numpy()
+            answer: NDArray[np.float32] = self.module(to_tensor(images_of(batch)).to(self.device)).cpu().numpy()
         return answer
 
 
-def to_batch(images: NDArray[np.uint8]) -> torch.Tensor:
+def to_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
     """Images (n, height, width) as the network takes them: float32 (n, 1, height, width) from 0 to 1."""
     return torch.from_numpy(to_network_input(images))
 
@@ -60,7 +62,7 @@ def logits_of(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float
     network.eval()
     starts = range(0, len(images), CHUNK_ROWS)
     with torch.inference_mode():
-        parts = [network(to_batch(images[at : at + CHUNK_ROWS])).numpy() for at in starts]
+        parts = [network(to_tensor(images[at : at + CHUNK_ROWS])).numpy() for at in starts]
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 

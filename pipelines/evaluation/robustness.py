@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines.data import ImageSet
+from pipelines.data import ImageSet, image_batch
 from pipelines.engines.graph_split import logits_module
-from pipelines.engines.torch_engine import TorchEngine, to_batch
+from pipelines.engines.torch_engine import TorchEngine, to_tensor
 from pipelines.evaluation.adversarial import count_correct, fgsm, pgd
 from pipelines.evaluation.classification_scores import wilson_interval
 from pipelines.image.corruptions import SEVERITIES, corrupt
@@ -54,7 +54,7 @@ def corruption_robustness(
     scores = []
     for kind in SEVERITIES:
         for level in levels:
-            answers = model(corrupt(rows.images, kind, level)).argmax(axis=1)
+            answers = model(image_batch(corrupt(rows.images, kind, level))).argmax(axis=1)
             scores.append(RobustnessScore(kind, level, int((answers == rows.labels).sum()), len(rows)))
     return tuple(scores)
 
@@ -63,7 +63,7 @@ def adversarial_robustness(
     network: nn.Module, rows: ImageSet, epsilons: Sequence[float], *, steps: int = QUICK_PGD_STEPS
 ) -> tuple[RobustnessScore, ...]:
     """FGSM and PGD of some steps at each epsilon against a network of logits, on these rows."""
-    images, labels = to_batch(rows.images), torch.from_numpy(rows.labels.copy())
+    images, labels = to_tensor(rows.images), torch.from_numpy(rows.labels.copy())
     scores = []
     for epsilon in epsilons:
         once = count_correct(network, fgsm(network, images, labels, epsilon), labels)

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipelines.engines.graph_split import SplitModel, split_at_last_conv
-from pipelines.engines.torch_engine import to_batch
+from pipelines.engines.torch_engine import to_tensor
 from pipelines.errors import DataError
 
 OVERLAY_SIDE = 224
@@ -48,7 +48,7 @@ class GradCamExplainer:
 
         if image.ndim != 2 or image.dtype != np.uint8:
             raise DataError(f"an image of shape {image.shape} and type {image.dtype} has no map; give one grey image")
-        batch = to_batch(image[None])
+        batch = to_tensor(image[None])
         with self._lock:  # Captum hangs hooks into the weights: any other passage meanwhile would be taken for this one
             if class_index is None:
                 with torch.inference_mode():

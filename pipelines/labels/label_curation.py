@@ -13,8 +13,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
 from pipelines.data import FeedbackRows
-from pipelines.image.near_duplicates import first_occurrence_indices, near_duplicate_mask
+from pipelines.inputs.input_codec import InputCodec
 from pipelines.labels.label_issues import find_label_issues
 from pipelines.labels.label_provenance import SOURCE_WEIGHT, LabelContext, LabelOrigin
 from pipelines.labels.label_quotas import QUOTA_KINDS, LabelQuotas, over_class_cap, over_share
@@ -156,10 +157,10 @@ def exclude_known(rows: FeedbackRows, ids: Collection[str]) -> tuple[FeedbackRow
 
 
 def exclude_cross_duplicates(
-    training: FeedbackRows, holdout: FeedbackRows
+    training: FeedbackRows, holdout: FeedbackRows, codec: InputCodec
 ) -> tuple[FeedbackRows, FeedbackRows, tuple[ExcludedLabel, ...]]:
     """Rows of both sides without those whose image the other side was shown first."""
-    keep_training, keep_holdout = separate_near_duplicates(training, holdout)
+    keep_training, keep_holdout = separate_near_duplicates(training, holdout, codec)
     training_filter, holdout_filter = _Filter(training), _Filter(holdout)
     sides: tuple[tuple[_Filter, NDArray[np.bool_], ExclusionReason], ...] = (
         (training_filter, keep_training, "near-duplicate of a held image"),
@@ -173,12 +174,12 @@ def exclude_cross_duplicates(
 
 
 def curate_training_rows(
-    rows: FeedbackRows, context: LabelContext, protected: NDArray[np.uint8], quotas: LabelQuotas | None = None
+    rows: FeedbackRows, context: LabelContext, protected: Batch, quotas: LabelQuotas | None = None
 ) -> CurationResult:
-    """The rows that may train, weighed; `protected` images (m, h, w) and what looks like them never do."""
+    """The rows that may train, weighed; `protected` inputs and what looks like them never do."""
     limits = quotas or LabelQuotas()
     row_filter = _Filter(rows)
-    copies = np.flatnonzero(near_duplicate_mask(rows.images, protected))
+    copies = np.flatnonzero(context.codec.near_duplicates(rows.batch, protected))
     row_filter.exclude(dict.fromkeys(copies.tolist(), "it shows the same picture"), "near-duplicate of a held image")
     _exclude_over_quota(row_filter, context, limits)
     row_filter.exclude_label_issues(row_filter.rows, context)
@@ -256,7 +257,7 @@ def _exclude_over_quota(row_filter: _Filter, context: LabelContext, quotas: Labe
 
 
 def separate_near_duplicates(
-    training: FeedbackRows, holdout: FeedbackRows
+    training: FeedbackRows, holdout: FeedbackRows, codec: InputCodec
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows of each side, (n,) and (m,), stay when no image is on both.
 
@@ -270,9 +271,9 @@ def separate_near_duplicates(
     ids = (*training.feedback_ids, *holdout.feedback_ids)
     trains_only = (*(training.trains_only or (False,) * len(training)), *(False,) * len(holdout))
     order = sorted(range(len(ids)), key=lambda row: (trains_only[row], ids[row]))
-    images = np.concatenate([training.images, holdout.images])[order] if order else training.images
+    ordered = Batch.concat([training.batch, holdout.batch]).take(order)
     trains = np.array([row < len(training) for row in order], dtype=bool)
-    fitting = trains[first_occurrence_indices(images)] == trains if order else trains
+    fitting = trains[codec.first_occurrences(ordered)] == trains if order else trains
     keep = np.zeros(len(order), dtype=bool)
     keep[order] = fitting
     return keep[: len(training)], keep[len(training) :]

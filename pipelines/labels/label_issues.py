@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import FeedbackRows, hash_fraction
-from pipelines.image.near_duplicates import fingerprint
 from pipelines.labels.label_provenance import LabelContext
 
 FoldedFeatures = tuple[NDArray[np.float64], NDArray[np.int64]]
@@ -93,8 +92,8 @@ def find_label_issues(rows: FeedbackRows, reference: FeedbackRows, context: Labe
     """
     if context.champion is None or not len(rows) or not len(reference):
         return {}
-    answers, taught_answers = context.champion(rows.images), context.champion(reference.images)
-    views, taught_views = _probe_features(rows, answers), _probe_features(reference, taught_answers)
+    answers, taught_answers = context.champion(rows.batch), context.champion(reference.batch)
+    views, taught_views = _probe_features(rows, answers, context), _probe_features(reference, taught_answers, context)
     folds, taught_folds = _assign_folds(rows, reference, context), _assign_folds(reference, reference, context)
     classes = answers.shape[1]
     usual = _cross_fit_probabilities(
@@ -119,9 +118,10 @@ def find_label_issues(rows: FeedbackRows, reference: FeedbackRows, context: Labe
     }
 
 
-def _probe_features(rows: FeedbackRows, answers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What the probe sees (n, d): the image, and what the champion makes of it."""
-    parts = [fingerprint(rows.images) * FINGERPRINT_SCALE, np.log(answers + PROBABILITY_FLOOR) * PREDICTION_SCALE]
+def _probe_features(rows: FeedbackRows, answers: NDArray[np.float32], context: LabelContext) -> NDArray[np.float64]:
+    """What the probe sees (n, d): the input, and what the champion makes of it."""
+    fingerprints = context.codec.fingerprints(rows.batch)
+    parts = [fingerprints * FINGERPRINT_SCALE, np.log(answers + PROBABILITY_FLOOR) * PREDICTION_SCALE]
     return np.hstack(parts).astype(np.float64)
 
 

@@ -12,10 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
 from pipelines.data import FeedbackRows
+from pipelines.inputs.input_codec import InputCodec
 
 LabelSource = Literal["review", "audit", "delayed", "correction"]
-PredictFn = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+PredictFn = Callable[[Batch], NDArray[np.float32]]
 
 SOURCE_WEIGHT: Mapping[LabelSource, float] = {"review": 1.0, "audit": 1.0, "delayed": 0.9, "correction": 0.5}
 
@@ -47,9 +49,13 @@ class LabelOrigin:
 
 @dataclass(frozen=True, eq=False)
 class LabelContext:
-    """Who is asked about a label: the champion, and where each label came from. Unknown origins count as audits."""
+    """What a label is held against: the champion, what is like its input, where it came from.
+
+    Unknown origins count as audits.
+    """
 
     champion: PredictFn | None
+    codec: InputCodec
     origins: Mapping[str, LabelOrigin] = field(default_factory=dict)
 
     def origins_of(self, rows: FeedbackRows) -> list[LabelOrigin]:

@@ -14,6 +14,7 @@ from mlplatform.serve.api_server import build_server
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.run_server import serve
 from mlplatform.settings import Settings
+from pipelines.batch import Batch
 from pipelines.engines.inference_engine import InferenceEngine
 from tests.support.platform_world import FakeCatalog
 
@@ -23,9 +24,9 @@ SECONDS_PER_ANSWER = 0.05
 class Slow(InferenceEngine):
     """Takes its time, so that requests are under way when the process is told to end; needs no PyTorch to start."""
 
-    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:
         time.sleep(SECONDS_PER_ANSWER)
-        return np.zeros((len(images), len(self.classes)), dtype=np.float32)
+        return np.zeros((len(batch), len(self.classes)), dtype=np.float32)
 
 
 def main(home: str, port: str, recorder: str = "thread") -> None:

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from tests.support.platform_world import picture
 
 Images = NDArray[np.uint8]

@@ -20,6 +20,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from pipelines.data import image_batch
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from pipelines.engines.inference_engine import CHUNK_ROWS, InferenceEngine, to_network_input
 from pipelines.engines.onnx_engine import export_onnx
@@ -81,20 +82,20 @@ class EngineContract:
     def test_each_image_gets_the_probabilities_that_pytorch_computes(
         self, engine: InferenceEngine, network: Exportable, rows: int
     ) -> None:
-        images = draw_bars(rows, 5).images
-        answer = engine(images)
+        rows_drawn = draw_bars(rows, 5)
+        answer = engine(rows_drawn.batch)
         assert (answer.shape, answer.dtype) == ((rows, len(CLASSES)), np.dtype(np.float32))
         assert np.allclose(answer.sum(axis=1), 1.0, atol=1e-6)
-        assert np.allclose(answer, _computed(network, images), atol=self.tolerance)
+        assert np.allclose(answer, _computed(network, rows_drawn.images), atol=self.tolerance)
 
     def test_an_image_is_answered_alike_alone_and_among_others(self, engine: InferenceEngine) -> None:
-        images = draw_bars(7, 2).images
-        alone = np.concatenate([engine(images[place : place + 1]) for place in range(len(images))])
-        assert np.allclose(alone, engine(images), atol=self.tolerance)
+        batch = draw_bars(7, 2).batch
+        alone = np.concatenate([engine(batch[place : place + 1]) for place in range(len(batch))])
+        assert np.allclose(alone, engine(batch), atol=self.tolerance)
 
     def test_threads_may_share_it(self, engine: InferenceEngine) -> None:
-        batches = [draw_bars(5, seed).images for seed in range(24)]
-        alone = [engine(images) for images in batches]
+        batches = [draw_bars(5, seed).batch for seed in range(24)]
+        alone = [engine(batch) for batch in batches]
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(engine, batches))
         assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
@@ -102,7 +103,7 @@ class EngineContract:
     def test_images_that_are_only_read_are_answered_without_a_warning(self, engine: InferenceEngine) -> None:
         images = draw_bars(2, 1).images
         images.flags.writeable = False
-        assert len(engine(images)) == 2
+        assert len(engine(image_batch(images))) == 2
 
     @pytest.mark.parametrize(
         ("shape", "dtype"),
@@ -112,11 +113,11 @@ class EngineContract:
         self, engine: InferenceEngine, shape: tuple[int, ...], dtype: type[np.generic]
     ) -> None:
         with pytest.raises(DataError, match=r"give uint8 of shape \(n, 12, 12\)"):
-            engine(np.zeros(shape, dtype))  # what a caller without types may pass
+            engine(image_batch(np.zeros(shape, dtype)))  # what a caller without types may pass
 
     def test_a_model_of_fewer_classes_never_answers_for_more(self, folder: Path) -> None:
         with pytest.raises(ModelFormatError, match="2"):
-            self.load(folder, ("a", "b", "c"))(draw_bars(1, 1).images)
+            self.load(folder, ("a", "b", "c"))(draw_bars(1, 1).batch)
 
     @pytest.mark.parametrize("content", [None, b"", b"not a model", 0.5], ids=["missing", "empty", "foreign", "half"])
     def test_a_file_that_is_no_whole_model_is_refused_by_name(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.engines.exportable import Exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine
@@ -31,8 +32,8 @@ class Always(TorchEngine):
         self.classes, self.height, self.width = family.classes, family.height, family.width
         self._answer = answer
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        probabilities = np.zeros((len(images), len(self.classes)), dtype=np.float32)
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        probabilities = np.zeros((len(batch), len(self.classes)), dtype=np.float32)
         probabilities[:, self._answer] = 1.0
         return probabilities
 

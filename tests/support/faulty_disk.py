@@ -9,6 +9,7 @@ from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.recording.spool.disk_io import Disk
 from mlplatform.recording.spool.record_format import decode_frames, decode_prediction
+from pipelines.data import image_row
 from tests.support.platform_world import FakeClock, picture, prediction
 
 
@@ -55,7 +56,7 @@ class Table:
 
 
 def answer(number: int) -> PredictionWithInput:
-    return PredictionWithInput(prediction(seed=number).prediction, picture(number % 3))
+    return PredictionWithInput(prediction(seed=number).prediction, image_row(picture(number % 3)))
 
 
 def shelf_of(root: Path, instance: str, disk: Disk, *, fsync: bool = False) -> SpoolDirectory:

@@ -11,10 +11,11 @@ from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retraining.training_labels import TrainingLabels, label_quotas, load_training_labels, retraining_policy
 from monitors.rules.alerts_config import Retraining
+from pipelines.batch import Batch
 from pipelines.builtin.digits import PIPELINE
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec
-from pipelines.data import ImageSet, Split, content_hash
+from pipelines.data import ImageSet, Split, content_hash, image_row, images_of
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.image.near_duplicates import fingerprint
 from tests.support.platform_world import prediction, recorded
@@ -31,8 +32,8 @@ class Reader(TorchEngine):
         self.classes, self.height, self.width = PIPELINE.classes, PIPELINE.height, PIPELINE.width
         self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(base.images) * 8, base.labels)
 
-    def __call__(self, images: Images) -> NDArray[np.float32]:
-        answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images) * 8).astype(np.float32)
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images_of(batch)) * 8).astype(np.float32)
         return answers
 
 
@@ -49,7 +50,7 @@ def answered(
     for place, image in enumerate(images):
         client = clients[place % len(clients)]
         row = replace(one.prediction, id=uuid7(), image_hash=content_hash(image), client_id=client, tags=tags)
-        rows.append(PredictionWithInput(row, image))
+        rows.append(PredictionWithInput(row, image_row(image)))
     return recorded(context.database, *rows)
 
 

@@ -25,7 +25,7 @@ from mlplatform.operations.operator_actions import promote_version
 from mlplatform.predictions import prediction_records
 from mlplatform.settings import Settings
 from mlplatform.store import prediction
-from pipelines.data import content_hash
+from pipelines.data import content_hash, image_row
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.artefacts import artefact
 from tests.support.platform_world import POSTGRES, schema_of_its_own
@@ -121,7 +121,7 @@ class World:
             row = prediction.PredictionRecord(
                 uuid7(), now, "digits", 1, content_hash(image), str(said), [0.1] * 10, 0.5, 2.0, "r", "c"
             )
-            made.append(prediction_records.PredictionWithInput(row, image))
+            made.append(prediction_records.PredictionWithInput(row, image_row(image)))
             labels.append(label_records.SubmittedLabel(row.id, str(truth), "audit", "test", now))
         with self.context.database.write() as connection:
             prediction_records.insert_predictions(connection, made)

@@ -20,7 +20,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.feedback import outcomes
 from mlplatform.store.timeouts import DatabaseTimeouts
-from pipelines.data import content_hash
+from pipelines.data import content_hash, image_row
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
 
@@ -213,7 +213,7 @@ def prediction(
         request_id=f"request {fresh}",
         client_id="client",
     )
-    return PredictionWithInput(row, image)
+    return PredictionWithInput(row, image_row(image))
 
 
 def recorded(database: Database, *rows: PredictionWithInput) -> list[str]:

@@ -17,6 +17,8 @@ from mlplatform.promotion.probations import Probation, list_probations
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from monitors.rules.alerts_config import Source
+from pipelines.batch import Batch
+from pipelines.data import images_of
 from tests.support.monitoring_world import RULES, lease_of, promote, tick, with_rules
 from tests.support.platform_world import FakeCatalog, prediction, recorded
 
@@ -33,10 +35,10 @@ class Reads:
     def __init__(self, answer: str) -> None:
         self.answer, self.shown = answer, 0
 
-    def __call__(self, images: NDArray[np.uint8]) -> Probabilities:
-        assert images.shape[1:] == (28, 28)
-        self.shown += len(images)
-        probabilities = np.full((len(images), 10), 0.01, dtype=np.float32)
+    def __call__(self, batch: Batch) -> Probabilities:
+        assert images_of(batch).shape[1:] == (28, 28)
+        self.shown += len(batch)
+        probabilities = np.full((len(batch), 10), 0.01, dtype=np.float32)
         probabilities[:, int(self.answer)] = 0.91
         return probabilities
 

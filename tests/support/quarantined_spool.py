@@ -9,11 +9,12 @@ from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.spool.record_format import encode_frames, encode_prediction
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
+from pipelines.data import image_row
 from tests.support.platform_world import picture, prediction
 
 
 def answer(seed: int, **changes: object) -> PredictionWithInput:
-    return PredictionWithInput(replace(prediction(seed=seed).prediction, **changes), picture(seed))  # type: ignore[arg-type]
+    return PredictionWithInput(replace(prediction(seed=seed).prediction, **changes), image_row(picture(seed)))  # type: ignore[arg-type]
 
 
 def put(context: AppContext, name: str, data: bytes) -> None:

@@ -10,12 +10,13 @@ from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.spool.disk_io import Disk
 from mlplatform.recording.spool.segment_files import RowBatch
 from mlplatform.recording.spool.segment_log import SegmentLog
+from pipelines.data import image_row
 from tests.support.platform_world import picture, prediction
 
 
 def answer(seed: int = 0, **changes: object) -> PredictionWithInput:
     row = prediction(seed=seed).prediction
-    return PredictionWithInput(replace(row, image_hash="", **changes), picture(seed))  # type: ignore[arg-type]
+    return PredictionWithInput(replace(row, image_hash="", **changes), image_row(picture(seed)))  # type: ignore[arg-type]
 
 
 class AttentiveDisk(Disk):

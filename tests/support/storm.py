@@ -21,12 +21,12 @@ from sqlalchemy import func, select
 
 from mlplatform.host.processes import ManagedProcess, http_ok
 from mlplatform.ids import uuid7
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import prediction_counts, predictions
 from pipelines.data import ImageSet
 from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.grey_png import encode_png
 
 READY_SECONDS = 120.0
 PATIENCE = 6

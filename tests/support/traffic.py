@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import httpx
 
-from mlplatform.predictions.stored_image import encode_png
 from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.grey_png import encode_png
 
 
 class Ledger:

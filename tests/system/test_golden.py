@@ -79,7 +79,7 @@ from monitors.alerts import Silence
 from monitors.errors import RulesError
 from monitors.rules.alerts_config import json_schema, parse_rules
 from monitors.windows.window import Window
-from pipelines.data import ImageSet, content_hash, hash_fraction, is_holdout
+from pipelines.data import ImageSet, content_hash, hash_fraction, image_row, is_holdout
 from pipelines.discovery import find_pipeline
 from registry.card import FeedbackUse
 from registry.catalog import Catalog, RegisteredVersion
@@ -304,7 +304,7 @@ class World:
             "request_id": f"request {made}",
             "client_id": "desk",
         }
-        return StoredUncompressed(PredictionRecord(**{**fields, **other}), image, "cpu-4")
+        return StoredUncompressed(PredictionRecord(**{**fields, **other}), image_row(image), "cpu-4")
 
     def record(self, server: str, *rows: PredictionWithInput) -> list[str]:
         with self.parts.database.write() as connection:
@@ -368,8 +368,8 @@ class StoredUncompressed(PredictionWithInput):
     """A prediction whose input is kept as a PNG that no compressor has a say in."""
 
     @cached_property
-    def png(self) -> bytes:
-        return png(self.image)
+    def packed_input(self) -> bytes:
+        return png(np.frombuffer(self.input.content, np.uint8).reshape(self.input.shape))
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
@@ -605,7 +605,7 @@ def spool(world: World) -> dict[str, Any]:
     image = picture(3, 1)[:6, :5]
     whole = world.row("3", "3", 0, tags={"scanner": "flatbed"}, image_hash="").prediction
     plain = world.row("3", "5", 0, role="canary", client_id="Zoë", image_hash=content_hash(image)).prediction
-    payloads = [encode_prediction(PredictionWithInput(each, image, "cpu-4")) for each in (whole, plain)]
+    payloads = [encode_prediction(PredictionWithInput(each, image_row(image), "cpu-4")) for each in (whole, plain)]
     return {
         "payloads": [payload.hex() for payload in payloads],
         "texts": [payload[4 : 4 + int.from_bytes(payload[:4], "little")].decode() for payload in payloads],

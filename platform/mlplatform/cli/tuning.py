@@ -15,8 +15,8 @@ def run_tuning(forget: bool, pipeline: str | None, as_json: bool) -> None:
     from mlplatform.audit import audit_entries
     from mlplatform.predictions import compute_configs
     from mlplatform.serve.host_class import host_class
-    from mlplatform.serve.inference.image_codec import ImageDecoder
     from mlplatform.serve.inference.model_slot import ModelSlot
+    from mlplatform.serve.inference.request_decoder import ImageDecoder
     from mlplatform.serve.tuning.tuner import Tuner, open_champion
 
     context = create_context(load_settings(pipeline=pipeline))

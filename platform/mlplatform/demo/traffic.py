@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.client import Client, ClientError, Label
-from mlplatform.predictions.stored_image import encode_png
 from pipelines.data import ImageSet
+from pipelines.image.grey_png import encode_png
 
 LABEL_BATCH_SIZE = 20
 

@@ -23,13 +23,14 @@ from mlplatform.monitoring.reference_inputs import (
     reference_period,
 )
 from mlplatform.predictions.input_samples import SampledInput, sample_inputs
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion import promotion_history
 from monitors.decisions.drift import MAX_COMPARED_INPUTS, evaluation_level
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.two_sample import EMBEDDING, FeatureSample, InputComparison, cluster_counts, compare_samples
+from pipelines.batch import Batch
 from pipelines.errors import ModelFormatError
-from pipelines.image.image_statistics import image_statistics
+from pipelines.inputs.codec_of import codec_of
+from pipelines.inputs.input_codec import InputCodec
 from registry.model_package import MODEL_FILE
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ FEATURE_NAMES: Final = {
 }
 MIN_CLIENTS: Final = 20
 """From so many clients in either sample on, a client's pictures count as a whole; before, a request's do."""
-Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Embed = Callable[[Batch], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,11 @@ class InputDriftMonitor:
             return SamplePair(version, len(first), len(newest), None)
         embed = self._embedder(version)
         noun, clusters = _clusters(rule.by, first, newest)
-        profiles = _feature_sample(first, embed, clusters[0]), _feature_sample(newest, embed, clusters[1])
-        return SamplePair(version, len(first), len(newest), profiles, cluster_noun=noun)
+        of_first, of_newest = (
+            _feature_sample(inputs, codec_of(self.context.pipeline.contract.inputs), embed, named)
+            for inputs, named in zip((first, newest), clusters, strict=True)
+        )
+        return SamplePair(version, len(first), len(newest), (of_first, of_newest), cluster_noun=noun)
 
     def _embedder(self, version: int) -> Embed | None:
         """The version's network below its last layer, loaded once; None where it has no such part."""
@@ -172,6 +176,8 @@ def _clusters(
     return "request", named(lambda _: "")
 
 
-def _feature_sample(inputs: Sequence[SampledInput], embed: Embed | None, clusters: tuple[str, ...]) -> FeatureSample:
-    images = np.stack([decode_png(row.png) for row in inputs])
-    return FeatureSample(image_statistics(images), None if embed is None else embed(images), clusters)
+def _feature_sample(
+    inputs: Sequence[SampledInput], codec: InputCodec, embed: Embed | None, clusters: tuple[str, ...]
+) -> FeatureSample:
+    batch = codec.unpack([row.png for row in inputs])
+    return FeatureSample(codec.measures(batch), None if embed is None else embed(batch), clusters)

@@ -12,17 +12,16 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, select
 
 from mlplatform.audit import prediction_attestation
 from mlplatform.errors import NotFoundError
 from mlplatform.predictions import prediction_counts, review_samples
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.store.database import insert_many_returning, insert_new
 from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.predictions import erased_predictions, images, predictions
+from pipelines.image.grey_png import pack_image
+from pipelines.input_row import InputRow
 
 ERASED_IDS_RETENTION: Final = timedelta(days=400)
 ERASED_IDS_PER_STATEMENT: Final = 500
@@ -30,23 +29,23 @@ ERASED_IDS_PER_STATEMENT: Final = 500
 
 @dataclass(frozen=True)
 class PredictionWithInput:
-    """A prediction, the grey image it was made for (height x width), and the host class of the server that made it.
+    """A prediction, the input it was made for, and the host class of the server that made it.
 
-    On its way to the database the image need not be hashed or encoded yet: that happens off the path of the response.
+    On its way to the database the input need not be hashed or packed yet: that happens off the path of the response.
     """
 
     prediction: PredictionRecord
-    image: NDArray[np.uint8]
+    input: InputRow
     host_class: str = ""
 
     @cached_property
-    def png(self) -> bytes:
-        """The image as the database keeps it. Raises ValueError for what is no grey image."""
-        return encode_png(self.image)
+    def packed_input(self) -> bytes:
+        """The input as the database keeps it. Raises ValueError for what is no input of a model."""
+        return pack_image(self.input)
 
-    def encode_input(self) -> None:
-        """Encode the image now, so that the transaction that writes it is short; raises ValueError."""
-        _ = self.png
+    def pack_input(self) -> None:
+        """Pack the input now, so that the transaction that writes it is short; raises ValueError."""
+        _ = self.packed_input
 
 
 def insert_predictions(connection: Connection, rows: Sequence[PredictionWithInput], instance: str = "") -> int:
@@ -60,8 +59,12 @@ def insert_predictions(connection: Connection, rows: Sequence[PredictionWithInpu
         connection,
         images,
         [
-            {"hash": image_hash, "png": row_by_input[image_hash].png, "at": row_by_input[image_hash].prediction.at}
-            for image_hash in sorted(row_by_input)
+            {
+                "hash": image_hash,
+                "png": row.packed_input,
+                "at": row.prediction.at,
+            }
+            for image_hash, row in sorted(row_by_input.items())
         ],
         images.c.hash,
     )

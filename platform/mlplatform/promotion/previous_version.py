@@ -18,13 +18,14 @@ from mlplatform.clock import Clock
 from mlplatform.predictions import prediction_counts, review_samples, shadow_predictions
 from mlplatform.predictions.review_samples import COMPARISON_PERIOD
 from mlplatform.predictions.shadow_predictions import ShadowPrediction
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion.probations import Probation
 from mlplatform.promotion.version_comparisons import probation_trial_id
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
+from pipelines.batch import Batch
 from pipelines.errors import PipelineError
+from pipelines.inputs.input_codec import InputCodec
 from pipelines.pipeline import Pipeline
 from registry.catalog import Catalog
 from registry.errors import RegistryError
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 MAX_ASKED_PER_TICK: Final = 256
 TRAFFIC_PERIOD: Final = timedelta(days=1)
 """The last stretch of the version before's service: its traffic says about which part of the answers it is asked."""
-Predictor = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
+Predictor = Callable[[Batch], "np.ndarray[Any, Any]"]
 
 
 def load_predictor(catalog: Catalog, pipeline: Pipeline, model_cache: Path, version: int) -> Predictor:
@@ -54,6 +55,7 @@ class PreviousVersion:
     """The version before; `load` gives a version's predictor, for `classes` in their order."""
 
     classes: Sequence[str]
+    codec: InputCodec
     compared_per_day: int
     clock: Clock
     database: Database
@@ -101,7 +103,7 @@ class PreviousVersion:
     def _predict(
         self, probation: Probation, trial_id: str, asked: Sequence[tuple[PredictionRecord, bytes]]
     ) -> list[ShadowPrediction]:
-        """What the version before says of the inputs, given as PNG; it stays loaded while it is needed.
+        """What the version before says of the inputs, given as they are kept; it stays loaded while it is needed.
 
         Where it could not be asked last time it is loaded even if there is nothing to ask: that must not pass unseen.
         """
@@ -112,10 +114,8 @@ class PreviousVersion:
             self._loaded_version = (version, self.load(version))
         if not asked:
             return []
-        import numpy as np
-
         started_at = time.perf_counter()
-        probabilities = self._loaded_version[1](np.stack([decode_png(png) for _, png in asked]))
+        probabilities = self._loaded_version[1](self.codec.unpack([kept for _, kept in asked]))
         spent_ms = (time.perf_counter() - started_at) * 1000 / len(asked)
         return [
             ShadowPrediction(

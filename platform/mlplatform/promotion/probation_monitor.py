@@ -36,6 +36,7 @@ from monitors.decisions.latency_regression import LatencyRegression, find_latenc
 from monitors.decisions.version_comparison import ComparisonTerms, VersionComparison
 from monitors.rules.alerts_config import AlertsConfig
 from monitors.windows.window import HostLatency
+from pipelines.inputs.codec_of import codec_of
 from registry.errors import UnknownVersionError
 
 if TYPE_CHECKING:
@@ -259,6 +260,7 @@ def probation_monitor(context: AppContext, load: Callable[[int], Predictor] | No
         promotions=promotion_service(context),
         previous=PreviousVersion(
             classes=context.pipeline.classes,
+            codec=codec_of(context.pipeline.contract.inputs),
             compared_per_day=context.rules.probation.compared_per_day,
             clock=context.clock,
             database=context.database,

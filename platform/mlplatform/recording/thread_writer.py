@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import numpy as np
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from mlplatform.clock import utc_now
@@ -17,7 +16,7 @@ from mlplatform.recording.spool.record_format import decode_frames, decode_predi
 from mlplatform.store.database import Database
 from mlplatform.store.db_errors import is_data_error
 from mlplatform.store.prediction import PredictionRecord
-from pipelines.data import content_hash
+from pipelines.input_row import InputRow
 
 log = logging.getLogger(__name__)
 ROW_ERRORS: Final = (StatementError, ValueError, TypeError, LookupError, ArithmeticError)
@@ -53,7 +52,7 @@ class ThreadWriter:
                 continue
             try:
                 row = decode_prediction(frame.payload)
-                row.encode_input()
+                row.pack_input()
                 rows.append((index, row))
             except (ValueError, KeyError, TypeError):
                 log.exception("a row of the spool cannot be read")
@@ -63,13 +62,13 @@ class ThreadWriter:
 
     def write_probe(self, instance: str) -> None:
         """Write a row and roll it back, to see whether the database takes any; raises StoreUnavailableError."""
-        image = np.zeros((1, 1), dtype=np.uint8)
+        probe = InputRow((1, 1), b"\0")
         row = PredictionRecord(
-            id=uuid7(), at=utc_now(), model_name="", model_version=0, image_hash=content_hash(image), label="",
+            id=uuid7(), at=utc_now(), model_name="", model_version=0, image_hash=probe.content_hash, label="",
             probabilities=[], confidence=0.0, latency_ms=0.0, request_id="", client_id="",
         )  # fmt: skip
         with suppress(_RollbackProbeError), self.database.write() as connection:
-            insert_predictions(connection, [PredictionWithInput(row, image)], instance)
+            insert_predictions(connection, [PredictionWithInput(row, probe)], instance)
             raise _RollbackProbeError
 
     def close(self) -> None:

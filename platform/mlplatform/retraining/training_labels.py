@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, RowMapping, select
 
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.predictions import sampling_plans
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from mlplatform.store.tables.feedback import feedback
@@ -25,7 +23,10 @@ from mlplatform.store.tables.predictions import images, predictions, review_samp
 from monitors.decisions.detectors.outcome_blocks import block_key
 from monitors.rules.alerts_config import AlertsConfig, Retraining
 from monitors.rules.block_unit import BlockUnit
-from pipelines.data import FeedbackRows
+from pipelines.batch import Batch
+from pipelines.data import FeedbackRows, images_of
+from pipelines.inputs.codec_of import codec_of
+from pipelines.inputs.input_codec import InputCodec
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
 from pipelines.pipeline import Pipeline
@@ -114,14 +115,17 @@ def load_training_labels(
 
     Labels that came by a feed of one of the `trusted` names are marked as such.
     """
+    codec = codec_of(pipeline.contract.inputs)
     with database.read() as connection:
         records = load_input_labels(connection, pipeline.name)
         hashes = sorted({record.image_hash for record in records})
-        images_by_hash = {image_hash: decode_png(png) for image_hash, png in iter_inputs(connection, hashes)}
-    reasons = [(record, _unusable_reason(record, images_by_hash[record.image_hash], pipeline)) for record in records]
+        inputs_by_hash = {key: codec.unpack([kept]) for key, kept in iter_inputs(connection, hashes)}
+    reasons = [
+        (record, _unusable_reason(record, inputs_by_hash[record.image_hash], pipeline, codec)) for record in records
+    ]
     usable = [record for record, reason in reasons if reason is None]
     return TrainingLabels(
-        rows=_to_rows(usable, images_by_hash, pipeline),
+        rows=_to_rows(usable, inputs_by_hash, pipeline),
         origins={record.feedback_id: _to_origin(record, trusted) for record in usable},
         groups={record.image_hash: record.tags.get(group_by, NO_GROUP) for record in usable} if group_by else {},
         unusable=tuple(
@@ -172,7 +176,7 @@ def judging_shares(records: Iterable[InputLabel]) -> dict[str, float]:
 
 
 def iter_inputs(connection: Connection, hashes: list[str]) -> Iterator[tuple[str, bytes]]:
-    """The PNG of each hash."""
+    """What is kept of each hash."""
     for first in range(0, len(hashes), BATCH_SIZE):
         query = select(images.c.hash, images.c.png).where(images.c.hash.in_(hashes[first : first + BATCH_SIZE]))
         for row in connection.execute(query):
@@ -227,23 +231,21 @@ def _review_item(excluded: Sequence[ExcludedLabel], training_labels: TrainingLab
     }
 
 
-def _unusable_reason(record: InputLabel, image: NDArray[np.uint8], pipeline: Pipeline) -> str | None:
+def _unusable_reason(record: InputLabel, row: Batch, pipeline: Pipeline, codec: InputCodec) -> str | None:
     """Why a label cannot become a row: the pipeline has changed since; None where it can."""
     if record.label not in pipeline.classes:
         return f"label {record.label!r} is not a class of {pipeline.name}; allowed: {', '.join(pipeline.classes)}"
-    if image.shape != (pipeline.height, pipeline.width):
-        return f"its picture is {image.shape}, the model takes {(pipeline.height, pipeline.width)}"
-    return None
+    return codec.mismatch(row)
 
 
 def _to_rows(
-    records: Sequence[InputLabel], images_by_hash: Mapping[str, NDArray[np.uint8]], pipeline: Pipeline
+    records: Sequence[InputLabel], inputs_by_hash: Mapping[str, Batch], pipeline: Pipeline
 ) -> FeedbackRows | None:
     if not records:
         return None
     estimating = judging_shares(records).keys()
     return FeedbackRows(
-        images=np.stack([images_by_hash[record.image_hash] for record in records]),
+        images=images_of(Batch.concat([inputs_by_hash[record.image_hash] for record in records])),
         labels=np.array([pipeline.classes.index(record.label) for record in records], dtype=np.int64),
         name="feedback",
         feedback_ids=tuple(record.feedback_id for record in records),

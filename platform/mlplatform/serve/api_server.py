@@ -17,11 +17,11 @@ from mlplatform.serve.inference.batcher import Batcher
 from mlplatform.serve.inference.explanation_service import ExplanationService
 from mlplatform.serve.inference.heatmaps import HeatmapRenderer, ThreadHeatmapRenderer
 from mlplatform.serve.inference.idempotency import IdempotencyCache
-from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.model_reloader import ModelReloader
 from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.inference.predict import PredictionService
 from mlplatform.serve.inference.prediction_cache import CachedInference, PredictionCache, build_cache
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from mlplatform.serve.inference.rollout_router import RolloutRouter
 from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.serve.observability.opentelemetry_export import OpenTelemetryExporter, start_telemetry

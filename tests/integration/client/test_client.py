@@ -24,8 +24,8 @@ from mlplatform.client import (
     RetryPolicy,
     UnavailableError,
 )
-from mlplatform.predictions.stored_image import decode_png, encode_png
 from mlplatform.serve.api_server import ApiServer
+from pipelines.image.grey_png import decode_png, encode_png
 from tests.support.api_server import listening
 from tests.support.platform_world import picture
 from tests.support.store_rows import count_rows

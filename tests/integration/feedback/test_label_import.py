@@ -248,7 +248,7 @@ def test_a_time_long_before_the_prediction_is_refused_by_line(context: AppContex
 def test_lines_about_erased_predictions_are_counted_and_hold_nothing_up(context: AppContext, tmp_path: Path) -> None:
     gone, other = an_id(), prediction(seed=1)
     recorded(context.database, prediction(prediction_id=gone))
-    [one] = recorded(context.database, PredictionWithInput(replace(other.prediction, client_id="bob"), other.image))
+    [one] = recorded(context.database, PredictionWithInput(replace(other.prediction, client_id="bob"), other.input))
     erase_client(context, "client", "dpo")
     lines = read_label_file(context, csv_of(tmp_path, f"{gone},4,audit,ann,", f"{one},4,audit,ann,"), Defaults())
     assert preview_import(context, lines) == {"lines": 2, "known": 1, "waiting": 0, "unknown": 0, "erased": 1}

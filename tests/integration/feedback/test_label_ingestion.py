@@ -19,6 +19,7 @@ from mlplatform.retention.apply_retention import apply_retention, erase_client
 from mlplatform.retraining.training_labels import load_input_labels
 from mlplatform.serve.inference.idempotency import deterministic_ids
 from mlplatform.settings import Settings
+from pipelines.data import image_row
 from tests.support.label_rows import an_id, current
 from tests.support.platform_world import START, FakeClock, picture, prediction, recorded
 
@@ -115,7 +116,7 @@ def taken(context: AppContext, *labels: SubmittedLabel) -> list[LabelReceipt]:
 
 def from_a_key(key: str = "k") -> str:
     """The id of an answer whose request came under an idempotency key, as every request of the Python client does."""
-    [made] = deterministic_ids(key, "client", 1, picture(0)[None])
+    [made] = deterministic_ids(key, "client", 1, [image_row(picture(0))])
     return made
 
 
@@ -149,7 +150,7 @@ def test_an_id_that_no_prediction_can_have_is_refused(context: AppContext, stran
 @pytest.mark.parametrize("request_id", [an_id(), from_a_key("r")], ids=["version 7", "version 8"])
 def test_a_label_by_the_id_of_a_request_is_told_so(context: AppContext, request_id: str) -> None:
     one = prediction()
-    [key] = recorded(context.database, PredictionWithInput(replace(one.prediction, request_id=request_id), one.image))
+    [key] = recorded(context.database, PredictionWithInput(replace(one.prediction, request_id=request_id), one.input))
     with pytest.raises(NotFoundError, match="is the id of a request, not of a prediction; nothing was taken"):
         taken(context, label(key), label(request_id))
     assert current(context, key) == []
@@ -185,7 +186,7 @@ def test_a_label_for_a_prediction_that_was_erased_is_told_so_and_the_others_are_
 ) -> None:
     key, one = made(), prediction(seed=1)
     recorded(context.database, prediction(prediction_id=key))
-    [other] = recorded(context.database, PredictionWithInput(replace(one.prediction, client_id="bob"), one.image))
+    [other] = recorded(context.database, PredictionWithInput(replace(one.prediction, client_id="bob"), one.input))
     erase_client(context, "client", "dpo")
     gone, there = taken(context, label(key), label(other))
     assert (gone.outcome, gone.id, gone.counts, there.outcome) == ("erased", "", False, "recorded")
@@ -217,7 +218,7 @@ def test_a_time_of_zero_is_refused(context: AppContext, late: str, at: datetime)
 
 def test_a_label_for_another_models_prediction_is_refused_with_its_name(context: AppContext) -> None:
     one = prediction()
-    [theirs] = recorded(context.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.image))
+    [theirs] = recorded(context.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.input))
     with pytest.raises(InvalidInputError, match="answered by model 'letters', and labels for 'digits' are taken here"):
         taken(context, label(theirs))
 
@@ -225,7 +226,7 @@ def test_a_label_for_another_models_prediction_is_refused_with_its_name(context:
 def test_a_watcher_takes_no_waiting_label_of_another_model(context: AppContext, late: str) -> None:
     taken(context, label(late))
     one = prediction(prediction_id=late)
-    recorded(context.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.image))
+    recorded(context.database, PredictionWithInput(replace(one.prediction, model_name="letters"), one.input))
     assert match_pending_labels(context) == 0
     with context.database.read() as connection:
         assert pending_labels.count_pending(connection) == 1

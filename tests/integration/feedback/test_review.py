@@ -20,10 +20,10 @@ from mlplatform.feedback.review_tasks import (
 )
 from mlplatform.operations.review_progress import review_progress
 from mlplatform.predictions import sampling_plans
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.retraining.training_labels import load_input_labels
 from mlplatform.store import tasks
 from monitors.statistics.review_sampling import SamplingPlan
+from pipelines.image.grey_png import decode_png
 from tests.support.monitoring_world import promote, tick, with_rules
 from tests.support.platform_world import picture, prediction, recorded
 

@@ -24,7 +24,7 @@ from monitors.statistics.holm import holm_rejections
 from monitors.statistics.two_sample import EMBEDDING, FeatureSample, compare_samples
 from monitors.windows.window import Window
 from pipelines.builtin.digits import COMPACT
-from pipelines.data import content_hash
+from pipelines.data import content_hash, image_batch, image_row
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.discovery import find_pipeline
@@ -120,7 +120,7 @@ def show_in_requests(context: AppContext, images: Images, size: int) -> None:
 def shown(image: Images, at: object, version: int, client: str = "client") -> PredictionWithInput:
     key = uuid7()
     row = PredictionRecord(key, at, "digits", version, content_hash(image), "3", [0.1] * 10, 0.1, 2.0, key, client)  # type: ignore[arg-type]
-    return PredictionWithInput(row, image)
+    return PredictionWithInput(row, image_row(image))
 
 
 def look(context: AppContext, drift: InputDriftMonitor | None = None) -> Evaluation:
@@ -256,7 +256,7 @@ def pictures(request: pytest.FixtureRequest, digits: Images) -> Images:
 
 def test_looks_at_the_same_digits_are_wrong_at_most_as_often_as_promised(model: Path, pictures: Images) -> None:
     embed, level = Embedder(load_torch_engine(model / MODEL_FILE, find_pipeline("digits").classes)), 0.1
-    stats, embedded, generator = image_statistics(pictures), embed(pictures), np.random.default_rng(4)
+    stats, embedded, generator = image_statistics(pictures), embed(image_batch(pictures)), np.random.default_rng(4)
     wrong = 0
     for _ in range(60):
         order = generator.permutation(len(pictures))[:300]

@@ -20,7 +20,7 @@ def shown(database: Database, count: int, first: int = 0, version: int = 1) -> N
 
 
 def pngs(*seeds: int) -> set[bytes]:
-    return {prediction(seed=seed).png for seed in seeds}
+    return {prediction(seed=seed).packed_input for seed in seeds}
 
 
 def sample(

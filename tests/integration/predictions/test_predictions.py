@@ -10,8 +10,8 @@ from mlplatform.errors import NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.store.database import Database
+from pipelines.image.grey_png import decode_png
 from tests.support.platform_world import START, picture, prediction, recorded
 from tests.support.store_rows import count_rows, together, writing
 

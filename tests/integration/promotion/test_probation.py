@@ -378,7 +378,7 @@ def test_the_version_before_is_fetched_from_the_registry_and_answers(context: Ap
     try:
         training_worker(context).train(family, "the first", "me")
         golden = family.load(None).golden
-        answers = load_predictor(context.catalog, family, context.model_cache, 1)(golden.images).argmax(axis=1)
+        answers = load_predictor(context.catalog, family, context.model_cache, 1)(golden.batch).argmax(axis=1)
     finally:
         torch.set_num_threads(before)
     assert (answers == golden.labels).mean() > 0.9

@@ -17,7 +17,6 @@ from sqlalchemy import make_url, select, text
 from mlplatform.errors import RecordingError, StoreUnavailableError
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.recording.recorder import Recorder, RecorderCounts
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.recording.spool.loss_ledger import rows_lost_since
@@ -27,6 +26,7 @@ from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
 from pipelines.data import content_hash
+from pipelines.image.grey_png import decode_png
 from tests.support.api_server import Flaky, spool_directory_in
 from tests.support.platform_world import POSTGRES, START, picture
 from tests.support.spool_rows import answer

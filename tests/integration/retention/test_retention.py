@@ -47,7 +47,7 @@ def settings(settings: Settings) -> Settings:
 def answered(at: datetime, seed: int, client: str = "client") -> PredictionWithInput:
     made = prediction(at, seed=seed)
     row = made.prediction.__class__(**{**vars(made.prediction), "client_id": client, "tags": {"scanner": "a"}})
-    return PredictionWithInput(row, made.image)
+    return PredictionWithInput(row, made.input)
 
 
 def labelled(context: AppContext, *ids: str) -> None:
@@ -203,7 +203,7 @@ def test_shadow_answers_go_with_the_answers_they_were_given_beside(context: AppC
 
 
 def of_model(row: PredictionWithInput, model: str) -> PredictionWithInput:
-    return PredictionWithInput(replace(row.prediction, model_name=model), row.image)
+    return PredictionWithInput(replace(row.prediction, model_name=model), row.input)
 
 
 def test_one_models_watcher_removes_and_blots_out_nothing_of_another_model(context: AppContext) -> None:
@@ -267,7 +267,7 @@ def test_what_was_erased_is_remembered_by_a_digest_for_a_while(context: AppConte
     young = uuid7(lambda: NEW)
     recorded(
         context.database,
-        PredictionWithInput(replace(answered(NEW, 2, "zoe").prediction, id=young), answered(NEW, 2).image),
+        PredictionWithInput(replace(answered(NEW, 2, "zoe").prediction, id=young), answered(NEW, 2).input),
     )
     erase_client(context, "zoe", "dpo")
     with context.database.read() as connection:

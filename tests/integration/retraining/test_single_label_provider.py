@@ -76,7 +76,7 @@ def test_all_that_one_feed_says_of_a_changed_world_is_learnt(
     context: AppContext, split: Split, champion: Champion, clients: list[str], reviewer: str
 ) -> None:
     world = scanned(split.stream.take(range(LABELS)))
-    assert (champion.predictor(world.images).argmax(axis=1) == world.labels).mean() < 0.5
+    assert (champion.predictor(world.batch).argmax(axis=1) == world.labels).mean() < 0.5
     sent = given(context, world, clients, reviewer)
     rows, _ = chosen(context, split, champion)
     assert rows.holdout is not None
@@ -108,9 +108,9 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
     assert candidate.verdict.outcome == "promote"
     [module] = tracking.runs[0].models.values()
     later = scanned(split.stream.take(range(LABELS, len(split.stream))), seed=9)
-    right = TorchEngine(module, PIPELINE.classes, 28, 28)(later.images).argmax(axis=1) == later.labels
+    right = TorchEngine(module, PIPELINE.classes, 28, 28)(later.batch).argmax(axis=1) == later.labels
     assert right.mean() > 0.7
-    assert (champion.predictor(later.images).argmax(axis=1) == later.labels).mean() < 0.5
+    assert (champion.predictor(later.batch).argmax(axis=1) == later.labels).mean() < 0.5
 
 
 def of_clients(context: AppContext, split: Split, champion: Champion, clients: list[str]) -> Rows:

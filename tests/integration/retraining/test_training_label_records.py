@@ -40,7 +40,7 @@ def label(
 def test_every_label_comes_with_its_giver_and_what_the_client_said(database: Database) -> None:
     tagged = prediction(seed=1)
     [key] = recorded(
-        database, PredictionWithInput(replace(tagged.prediction, client_id="app", tags={"scanner": "b"}), tagged.image)
+        database, PredictionWithInput(replace(tagged.prediction, client_id="app", tags={"scanner": "b"}), tagged.input)
     )
     first, second = label(database, key, "1", "correction", "ann", 3), label(database, key, "2", "review")
     with database.read() as connection:
@@ -69,12 +69,12 @@ def test_pictures_are_read_past_one_chunk(database: Database) -> None:
     hashes = [f"{n:064}" for n in range(BATCH_SIZE + 3)]
     recorded(
         database,
-        *(PredictionWithInput(replace(one.prediction, id=uuid7(), image_hash=key), one.image) for key in hashes),
+        *(PredictionWithInput(replace(one.prediction, id=uuid7(), image_hash=key), one.input) for key in hashes),
     )
     with database.read() as connection:
         found = dict(iter_inputs(connection, hashes))
     assert sorted(found) == hashes
-    assert set(found.values()) == {one.png}
+    assert set(found.values()) == {one.packed_input}
 
 
 def test_a_label_judges_by_the_chance_it_was_drawn_with(database: Database) -> None:

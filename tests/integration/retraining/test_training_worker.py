@@ -24,7 +24,7 @@ from mlplatform.retraining.worker import code_revision, training_worker
 from mlplatform.settings import Settings
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
-from pipelines.data import ImageSet, Split, content_hash
+from pipelines.data import ImageSet, Split, content_hash, image_row
 from pipelines.errors import MissingDataError
 from pipelines.pipeline import Pipeline
 from pipelines.training.training_loop import EpochMetrics
@@ -178,7 +178,7 @@ def answered(context: AppContext, images: ImageSet) -> list[str]:
     ]
     return recorded(
         context.database,
-        *(PredictionWithInput(row, image) for row, image in zip(rows, images.images, strict=True)),
+        *(PredictionWithInput(row, image_row(image)) for row, image in zip(rows, images.images, strict=True)),
     )
 
 

@@ -16,7 +16,6 @@ from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import minute_index
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.promotion import promotion_history
 from mlplatform.store import rollups
 from mlplatform.store.database import Database
@@ -33,6 +32,8 @@ from mlplatform.store.tables.predictions import (
 from mlplatform.store.tables.predictions import predictions as prediction_rows
 from monitors.statistics.review_sampling import stratum_of
 from monitors.windows.latency_bins import latency_bin
+from pipelines.data import image_row
+from pipelines.image.grey_png import decode_png
 from registry.confidence_bins import bin_of
 from tests.support.history import world
 from tests.support.history.world import Answer, Span
@@ -102,7 +103,9 @@ def record(database: Database, answers: list[Answer], pngs: PNGS, together: int 
         for first in range(0, len(mine), together):
             batch = mine[first : first + together]
             given = [
-                PredictionWithInput(PredictionRecord(**row), _image(pngs[row["image_hash"]]), world.HOST_CLASS)
+                PredictionWithInput(
+                    PredictionRecord(**row), image_row(_image(pngs[row["image_hash"]])), world.HOST_CLASS
+                )
                 for row in batch
             ]
             with database.write() as connection:

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 from mlplatform.feedback.label_precedence import LabelSource
-from mlplatform.predictions.stored_image import encode_png
 from monitors.statistics.review_sampling import SamplingPlan, make_sampling_plan, poisson_draw, stratum_of
 from pipelines.data import content_hash
+from pipelines.image.grey_png import encode_png
 
 MODEL: Final = "digits"
 VERSION: Final = 1

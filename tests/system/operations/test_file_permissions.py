@@ -12,8 +12,8 @@ import pytest
 
 from mlplatform.host.processes import free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
-from mlplatform.predictions.stored_image import encode_png
 from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.grey_png import encode_png
 from tests.support.platform_processes import World
 
 

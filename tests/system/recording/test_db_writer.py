@@ -27,12 +27,13 @@ from mlplatform.recording.spool.record_format import encode_frames, encode_predi
 from mlplatform.recording.thread_writer import ThreadWriter, Writer
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions as table
+from pipelines.data import image_row
 from tests.support.api_server import spool_directory_in
 from tests.support.platform_world import picture, prediction
 
 
 def answer(seed: int) -> PredictionWithInput:
-    return PredictionWithInput(prediction(seed=seed).prediction, picture(seed), "a-host")
+    return PredictionWithInput(prediction(seed=seed).prediction, image_row(picture(seed)), "a-host")
 
 
 def rows(*seeds: int) -> bytes:
@@ -136,7 +137,7 @@ def test_a_row_that_ends_the_process_again_and_again_is_set_aside_and_its_neighb
         writer, spool_directory=spool_directory, batch=20, flush_seconds=0.01, sleep=lambda _: time.sleep(0.01)
     )
     answers = [answer(seed) for seed in range(5)]
-    deadly = PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7))
+    deadly = PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), image_row(picture(7)))
     recorder.append([*answers[:2], deadly, *answers[2:]])
     recorder.start()
     assert recorder.flush(60)
@@ -151,7 +152,11 @@ def test_a_deadly_row_without_others_is_set_aside_where_one_that_is_taken_back_c
 ) -> None:
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL))
     deadly = encode_frames(
-        [encode_prediction(PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))]
+        [
+            encode_prediction(
+                PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), image_row(picture(7)))
+            )
+        ]
     )
     for _ in range(MAX_CRASHES):
         with pytest.raises(StoreUnavailableError):
@@ -318,7 +323,11 @@ def test_a_process_that_died_and_cannot_be_started_again_amid_rows_one_by_one_bl
     starting = Starting()
     writer = ProcessWriter(url_of(database), (sys.executable, "-c", MORTAL), starting)
     deadly = encode_frames(
-        [encode_prediction(PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), picture(7)))]
+        [
+            encode_prediction(
+                PredictionWithInput(replace(prediction(seed=7).prediction, client_id="deadly"), image_row(picture(7)))
+            )
+        ]
     )
     data = rows(1) + deadly + rows(2, 3)
     for _ in range(MAX_CRASHES):

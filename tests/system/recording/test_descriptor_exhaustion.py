@@ -17,12 +17,12 @@ from sqlalchemy import func, select
 
 from mlplatform.host.processes import ManagedProcess, free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions
 from pipelines.datasets.optdigits import load_optdigits
+from pipelines.image.grey_png import encode_png
 from tests.support.platform_processes import World
 from tests.support.storm import settled
 

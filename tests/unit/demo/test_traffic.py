@@ -13,8 +13,8 @@ import pytest
 
 from mlplatform.client import Client, RetryPolicy
 from mlplatform.demo.traffic import AnsweredRequest, TrafficCounts, TrafficGenerator, accuracy
-from mlplatform.predictions.stored_image import decode_png
 from pipelines.data import ImageSet
+from pipelines.image.grey_png import decode_png
 
 CLASSES = tuple("0123456789")
 

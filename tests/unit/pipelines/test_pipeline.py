@@ -64,7 +64,7 @@ def test_a_second_family_is_one_new_file(families_folder: Path) -> None:
     network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
     fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
     predictor = TorchEngine(build_exportable(fitted.network), family.classes, family.height, family.width)
-    judgement = score_predictions(predictor(split.golden.images), split.golden.labels, family.classes)
+    judgement = score_predictions(predictor(split.golden.batch), split.golden.labels, family.classes)
     assert judgement.accuracy > 0.8
     assert "golden_recall_odd" in judgement.as_metrics("golden")
 

@@ -8,7 +8,8 @@ import pytest
 
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.spool.record_format import decode_prediction, encode_prediction
-from pipelines.data import content_hash
+from pipelines.data import content_hash, image_row
+from pipelines.image.grey_png import decode_png
 from tests.support.platform_world import picture, prediction
 
 
@@ -21,20 +22,20 @@ def test_an_answer_comes_back_as_it_was() -> None:
         client_id="Zoë\n\0",
         tags={"scanner": "a"},
     )
-    back = decode_prediction(encode_prediction(PredictionWithInput(row, picture(3), "host class")))
+    back = decode_prediction(encode_prediction(PredictionWithInput(row, image_row(picture(3)), "host class")))
     assert (back.prediction, back.host_class) == (row, "host class")
-    assert np.array_equal(back.image, picture(3))
+    assert back.input == image_row(picture(3))
 
 
 def test_a_picture_that_does_not_lie_in_one_piece_comes_back() -> None:
     image = picture(5)[::2, ::3]
-    assert np.array_equal(
-        decode_prediction(encode_prediction(PredictionWithInput(prediction().prediction, image))).image, image
-    )
+    back = decode_prediction(encode_prediction(PredictionWithInput(prediction().prediction, image_row(image))))
+    assert np.array_equal(decode_png(back.packed_input), image)
 
 
 def test_other_bytes_are_refused() -> None:
-    for other in (b"", b"\1\0\0\0{", encode_prediction(PredictionWithInput(prediction().prediction, picture(0)))[:-1]):
+    whole = encode_prediction(PredictionWithInput(prediction().prediction, image_row(picture(0))))
+    for other in (b"", b"\1\0\0\0{", whole[:-1], whole + b"\0"):
         with pytest.raises((ValueError, KeyError, TypeError)):
             decode_prediction(other)
 
@@ -42,5 +43,5 @@ def test_other_bytes_are_refused() -> None:
 def test_a_picture_that_was_not_hashed_is_when_its_answer_is_read() -> None:
     row = replace(prediction().prediction, image_hash="")
     assert decode_prediction(
-        encode_prediction(PredictionWithInput(row, picture(3)))
+        encode_prediction(PredictionWithInput(row, image_row(picture(3))))
     ).prediction.image_hash == content_hash(picture(3))

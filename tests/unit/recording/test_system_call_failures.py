@@ -16,6 +16,7 @@ from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.recording.spool.disk_io import Disk
 from mlplatform.recording.spool.loss_ledger import LossLog, rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
+from pipelines.data import image_row
 from tests.support.faulty_disk import Faulty, Table, answer, shelf_of
 from tests.support.platform_world import START, picture, prediction
 
@@ -176,7 +177,9 @@ def test_a_refused_row_that_cannot_be_set_aside_yet_is_kept_and_set_aside_once(
         table, spool_directory=shelf_of(tmp_path, "a:1:a", disk), batch=5, flush_seconds=0, sleep=lambda _: None
     )
     row = prediction(seed=1).prediction
-    recorder.append([answer(0), PredictionWithInput(replace(row, client_id="poison"), picture(1)), answer(2)])
+    recorder.append(
+        [answer(0), PredictionWithInput(replace(row, client_id="poison"), image_row(picture(1))), answer(2)]
+    )
     disk.break_calls(call, error, lambda number: number < 5)
     recorder.start()
     assert recorder.flush(20)

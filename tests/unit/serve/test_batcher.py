@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from mlplatform.errors import ModelUnavailableError
 from mlplatform.serve.inference.batcher import Batcher, BatchResult
 from mlplatform.serve.inference.model_slot import LoadedModel
+from pipelines.batch import Batch
+from pipelines.data import image_batch, images_of
 from pipelines.engines.inference_engine import InferenceEngine
 from tests.support.platform_world import START
 
@@ -29,9 +31,10 @@ class Echo(InferenceEngine):
         self.go, self.begun = threading.Event(), threading.Event()
         self.go.set()
 
-    def _predict_chunk(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:
         self.begun.set()
         assert self.go.wait(10)
+        images = images_of(batch)
         self.batches.append(len(images))
         if self.refuse in images[:, 0, 0]:
             raise ValueError("not this one")
@@ -43,10 +46,10 @@ def named(echo: Echo) -> LoadedModel:
     return LoadedModel("digits", echo.version, echo, START)
 
 
-def pictures(*firsts: int) -> NDArray[np.uint8]:
+def pictures(*firsts: int) -> Batch:
     made = np.zeros((len(firsts), 2, 2), dtype=np.uint8)
     made[:, 0, 0] = firsts
-    return made
+    return image_batch(made)
 
 
 def firsts(computed: BatchResult) -> list[float]:
@@ -60,9 +63,7 @@ def batcher() -> Iterator[Batcher]:
     made.close()
 
 
-async def gather_behind(
-    batcher: Batcher, echo: Echo, jobs: list[tuple[LoadedModel, NDArray[np.uint8]]]
-) -> list[object]:
+async def gather_behind(batcher: Batcher, echo: Echo, jobs: list[tuple[LoadedModel, Batch]]) -> list[object]:
     """Let a first request hold the only lane until all others wait behind it; the outcomes of the others."""
     echo.go.clear()
     first = asyncio.ensure_future(batcher.run(named(echo), pictures(0)))

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 import orjson
 
-from mlplatform.predictions.stored_image import encode_png
-from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.raw_tensor import RawTensor
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from mlplatform.serve.protocols.mlflow_scoring import decode_invocation
 from mlplatform.serve.protocols.v2_tensors import parse_request
+from pipelines.data import images_of
+from pipelines.image.grey_png import encode_png
 from tests.support.codec_contract import CodecContract, Images
 
 
@@ -24,7 +25,7 @@ class TestJsonPixels(CodecContract):
         return orjson.dumps({"images": images.tolist()})
 
     def decode(self, body: bytes, decoder: ImageDecoder) -> Images:
-        return decoder.decode_json(body).images
+        return images_of(decoder.decode_json(body).batch)
 
 
 class TestJsonFractions(TestJsonPixels):
@@ -51,7 +52,7 @@ class TestRawBytes(CodecContract):
         return images.tobytes()
 
     def decode(self, body: bytes, decoder: ImageDecoder) -> Images:
-        return RawTensor(body).to_model_input(decoder)
+        return images_of(RawTensor(body).to_model_input(decoder))
 
 
 class TestRawFloats(CodecContract):
@@ -59,7 +60,7 @@ class TestRawFloats(CodecContract):
         return images.astype("<f4").tobytes()
 
     def decode(self, body: bytes, decoder: ImageDecoder) -> Images:
-        return RawTensor(body, "float32").to_model_input(decoder)
+        return images_of(RawTensor(body, "float32").to_model_input(decoder))
 
 
 class TestV2Bytes(CodecContract):
@@ -73,7 +74,7 @@ class TestV2Bytes(CodecContract):
         return orjson.dumps({"inputs": [tensor]})
 
     def decode(self, body: bytes, decoder: ImageDecoder) -> Images:
-        return parse_request(body, None, decoder.check_amounts).to_model_input(decoder)
+        return images_of(parse_request(body, None, decoder.check_amounts).to_model_input(decoder))
 
 
 class TestV2Floats(TestV2Bytes):
@@ -94,7 +95,8 @@ class TestV2Binary(CodecContract):
         return text + content
 
     def decode(self, body: bytes, decoder: ImageDecoder) -> Images:
-        return parse_request(body, str(self.json_length), decoder.check_amounts).to_model_input(decoder)
+        request = parse_request(body, str(self.json_length), decoder.check_amounts)
+        return images_of(request.to_model_input(decoder))
 
 
 class TestMlflowInstances(CodecContract):
@@ -102,7 +104,7 @@ class TestMlflowInstances(CodecContract):
         return orjson.dumps({"instances": images.tolist()})
 
     def decode(self, body: bytes, decoder: ImageDecoder) -> Images:
-        return decode_invocation(body, decoder).images
+        return images_of(decode_invocation(body, decoder).batch)
 
 
 class TestMlflowInputs(TestMlflowInstances):

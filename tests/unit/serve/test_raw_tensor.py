@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.raw_tensor import RawTensor
+from mlplatform.serve.inference.request_decoder import ImageDecoder
+from pipelines.data import images_of
 from tests.support.platform_world import picture
 
 DECODER = ImageDecoder(28, 28, 5, 4e6)
@@ -15,18 +16,19 @@ TWO = np.stack([picture(1), picture(2)])
 @pytest.mark.parametrize("shape", ["", "2,28,28", "2, 1, 28, 28"])
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_both_kinds_hold_the_same_pictures(kind: str, shape: str) -> None:
-    images = RawTensor(TWO.astype(kind).tobytes(), kind, shape).to_model_input(DECODER)
+    images = images_of(RawTensor(TWO.astype(kind).tobytes(), kind, shape).to_model_input(DECODER))
     assert np.array_equal(images, TWO)
     assert images.dtype == np.uint8
 
 
 def test_one_picture_needs_no_number_of_pictures() -> None:
-    assert RawTensor(picture(1).tobytes(), shape="28,28").to_model_input(DECODER).shape == (1, 28, 28)
+    batch = RawTensor(picture(1).tobytes(), shape="28,28").to_model_input(DECODER)
+    assert images_of(batch).shape == (1, 28, 28)
 
 
 def test_floats_are_rounded_as_in_json() -> None:
     values = np.full((28, 28), 6.6, dtype=np.float32)
-    assert (RawTensor(values.tobytes(), "float32").to_model_input(DECODER) == 7).all()
+    assert (images_of(RawTensor(values.tobytes(), "float32").to_model_input(DECODER)) == 7).all()
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ from datetime import datetime
 from typing import Any, Final
 from zlib import crc32
 
-import numpy as np
 import orjson
 
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.store.prediction import PredictionRecord
-from pipelines.data import content_hash
+from pipelines.input_row import InputRow
 
 FRAME_HEADER: Final = struct.Struct("<II")
 """Length of the payload in bytes and its CRC-32, little-endian, in front of each payload."""
@@ -77,24 +76,26 @@ def frame_size(data: bytes) -> int:
 
 
 def encode_prediction(prediction: PredictionWithInput) -> bytes:
-    """The prediction as one payload: JSON behind its length in bytes, little-endian, then the image's bytes.
+    """The prediction as one payload: JSON behind its length in bytes, little-endian, then the input's content.
 
     Raises TypeError or ValueError for what is no text or number.
     """
-    image = np.ascontiguousarray(prediction.image, dtype=np.uint8)
-    header = orjson.dumps({"row": prediction.prediction, "host_class": prediction.host_class, "shape": image.shape})
-    return len(header).to_bytes(LENGTH_BYTES, "little") + header + image.tobytes()
+    header = orjson.dumps(
+        {"row": prediction.prediction, "host_class": prediction.host_class, "shape": prediction.input.shape}
+    )
+    return len(header).to_bytes(LENGTH_BYTES, "little") + header + prediction.input.content
 
 
 def decode_prediction(payload: bytes) -> PredictionWithInput:
-    """The prediction that `encode_prediction` made these bytes of, its image hashed.
+    """The prediction that `encode_prediction` made these bytes of, its input hashed.
 
     Raises ValueError, KeyError or TypeError for other bytes.
     """
-    image_start = LENGTH_BYTES + int.from_bytes(payload[:LENGTH_BYTES], "little")
-    header: dict[str, Any] = orjson.loads(payload[LENGTH_BYTES:image_start])
+    content_start = LENGTH_BYTES + int.from_bytes(payload[:LENGTH_BYTES], "little")
+    header: dict[str, Any] = orjson.loads(payload[LENGTH_BYTES:content_start])
     row = header["row"]
-    image = np.frombuffer(payload, dtype=np.uint8, offset=image_start).reshape(header["shape"])
+    row_input = InputRow(tuple(header["shape"]), payload[content_start:])
+    row_input.check()
     row["at"] = datetime.fromisoformat(row["at"])
-    row["image_hash"] = row["image_hash"] or content_hash(image)
-    return PredictionWithInput(PredictionRecord(**row), image, header["host_class"])
+    row["image_hash"] = row["image_hash"] or row_input.content_hash
+    return PredictionWithInput(PredictionRecord(**row), row_input, header["host_class"])

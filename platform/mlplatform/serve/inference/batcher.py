@@ -1,6 +1,6 @@
 """Batches requests that wait for the model at the same time.
 
-A worker is a thread that takes what waits, up to a number of images, and asks the model once. Nobody is waited for
+A worker is a thread that takes what waits, up to a number of rows, and asks the model once. Nobody is waited for
 unless `max_wait_ms` says so: while a worker computes, the next batch gathers by itself, so a lone request is never
 slowed. A batch holds requests of one model only, so a swap splits it. When a batch fails its requests are asked again
 one by one, and only those that fail alone get the error.
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from mlplatform.errors import ModelUnavailableError
 from mlplatform.serve.inference.model_slot import LoadedModel
+from pipelines.batch import Batch
 
-Images = NDArray[np.uint8]
 POLL_SECONDS = 0.00025
 """How often a worker that lets its batch fill looks for more."""
 STOPPING_MESSAGE = "the server is stopping; ask another one"
@@ -29,7 +29,7 @@ STOPPING_MESSAGE = "the server is stopping; ask another one"
 
 @dataclass(frozen=True)
 class BatchResult:
-    """Probabilities (n, classes), how long the batch took, and how many images it had."""
+    """Probabilities (n, classes), how long the batch took, and how many rows it had."""
 
     probabilities: NDArray[np.float32]
     seconds: float
@@ -39,7 +39,7 @@ class BatchResult:
 @dataclass(eq=False, slots=True)
 class _Job:
     model: LoadedModel
-    images: Images
+    rows: Batch
     future: "asyncio.Future[BatchResult] | Future[BatchResult]"
     loop: asyncio.AbstractEventLoop | None
 
@@ -54,7 +54,7 @@ class _Job:
 
 
 class Batcher:
-    """Answers images on `workers` threads, at most `max_batch` images at once unless one request alone has more."""
+    """Answers rows on `workers` threads, at most `max_batch` rows at once unless one request alone has more."""
 
     def __init__(self, workers: int = 1, max_batch: int = 32, max_wait_ms: float = 0.0) -> None:
         self.max_batch, self.max_wait_ms = max_batch, max_wait_ms
@@ -69,18 +69,18 @@ class Batcher:
         """How many batches may be computed at once."""
         return len(self._threads)
 
-    async def run(self, model: LoadedModel, images: Images) -> BatchResult:
-        """Await the answer; raises what the model raises for these images, ModelUnavailableError after close."""
+    async def run(self, model: LoadedModel, rows: Batch) -> BatchResult:
+        """Await the answer; raises what the model raises for these rows, ModelUnavailableError after close."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._enqueue(_Job(model, images, future, loop))
+        self._enqueue(_Job(model, rows, future, loop))
         result: BatchResult = await future
         return result
 
-    def run_blocking(self, model: LoadedModel, images: Images) -> BatchResult:
+    def run_blocking(self, model: LoadedModel, rows: Batch) -> BatchResult:
         """The same for a thread that may block."""
         future: Future[BatchResult] = Future()
-        self._enqueue(_Job(model, images, future, None))
+        self._enqueue(_Job(model, rows, future, None))
         return future.result()
 
     def resize(self, workers: int, max_batch: int, max_wait_ms: float) -> None:
@@ -128,9 +128,9 @@ class Batcher:
 
     def _collect_batch(self, first: _Job) -> tuple[list[_Job], _Job | None, bool]:
         """The jobs of one batch, one of another model that was met, and whether this worker shall end."""
-        batch, rows = [first], len(first.images)
+        batch, row_count = [first], len(first.rows)
         until = time.monotonic() + self.max_wait_ms / 1000
-        while rows < self.max_batch:
+        while row_count < self.max_batch:
             try:
                 job = self._queue.get_nowait()
             except Empty:
@@ -141,10 +141,10 @@ class Batcher:
                 continue
             if job is None:
                 return batch, None, True
-            if job.model is not first.model or rows + len(job.images) > self.max_batch:
+            if job.model is not first.model or row_count + len(job.rows) > self.max_batch:
                 return batch, job, False
             batch.append(job)
-            rows += len(job.images)
+            row_count += len(job.rows)
         return batch, None, False
 
 
@@ -154,9 +154,9 @@ def _compute_batch(batch: list[_Job]) -> None:
     if not batch:
         return
     started_at = time.perf_counter()
-    images = batch[0].images if len(batch) == 1 else np.concatenate([job.images for job in batch])
     try:
-        probabilities = batch[0].model.predictor(images)
+        whole = Batch.concat([job.rows for job in batch])
+        probabilities = batch[0].model.predictor(whole)
     except Exception as error:  # noqa: BLE001 - a thread's edge: whoever asked gets the error, and the worker goes on
         if len(batch) == 1:
             _resolve_batch([(batch[0], error)])
@@ -164,11 +164,11 @@ def _compute_batch(batch: list[_Job]) -> None:
             for job in batch:
                 _compute_batch([job])
         return
-    seconds, rows, start = time.perf_counter() - started_at, len(images), 0
+    seconds, row_count, start = time.perf_counter() - started_at, len(whole), 0
     outcomes: list[tuple[_Job, BatchResult | Exception]] = []
     for job in batch:
-        end = start + len(job.images)
-        outcomes.append((job, BatchResult(probabilities[start:end], seconds, rows)))
+        end = start + len(job.rows)
+        outcomes.append((job, BatchResult(probabilities[start:end], seconds, row_count)))
         start = end
     _resolve_batch(outcomes)
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.schema_base import ModelName
 from mlplatform.serve.inference.heatmaps import HeatmapRenderer
-from mlplatform.serve.inference.image_codec import GreyImage, ImageDecoder
 from mlplatform.serve.inference.model_slot import ModelSlot
+from mlplatform.serve.inference.request_decoder import GreyImage, ImageDecoder
 from mlplatform.serve.schemas import ExplainIn, ExplainOut
 from pipelines.errors import ModelFormatError
+from pipelines.image.grey_png import decode_png
 from registry.model_package import MODEL_FILE
 
 EXPLANATION_METHOD = "grad-cam"

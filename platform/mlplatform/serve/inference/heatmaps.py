@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from mlplatform.predictions.stored_image import decode_png, encode_png
-from mlplatform.serve.inference.image_codec import GreyImage
+from mlplatform.serve.inference.request_decoder import GreyImage
 from pipelines.errors import ModelFormatError, ModelUnreadableError
+from pipelines.image.grey_png import decode_png, encode_png
 
 if TYPE_CHECKING:
     from pipelines.image.grad_cam import GradCamExplainer

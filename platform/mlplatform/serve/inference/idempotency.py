@@ -8,18 +8,17 @@ new answer: an id never stands for the answers of two versions.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-import numpy as np
 from fastapi import Request
-from numpy.typing import NDArray
 
 from mlplatform.auth.caller import caller_of
 from mlplatform.errors import InvalidInputError
 from mlplatform.serve.inference.request_fields import validate_text
+from pipelines.input_row import InputRow
 
 if TYPE_CHECKING:
     from mlplatform.serve.schemas import PredictOut
@@ -42,10 +41,10 @@ def idempotency_key(request: Request) -> str:
     return f"{key}{KEY_SEPARATOR}{owner}" if key and owner else key
 
 
-def deterministic_ids(key: str, client_id: str, version: int, images: NDArray[np.uint8]) -> list[str]:
-    """Ids of a version's answers to the images of one request: the same again for the same, as UUIDs (version 8)."""
+def deterministic_ids(key: str, client_id: str, version: int, rows: Sequence[InputRow]) -> list[str]:
+    """Ids of a version's answers to the rows of one request: the same again for the same, as UUIDs (version 8)."""
     head = "\0".join((key, client_id, str(version))).encode()
-    return [_uuid8(sha256(head + b"\0%d\0" % place + image.tobytes()).digest()) for place, image in enumerate(images)]
+    return [_uuid8(sha256(head + b"\0%d\0" % place + row.content).digest()) for place, row in enumerate(rows)]
 
 
 def _uuid8(digest: bytes) -> str:

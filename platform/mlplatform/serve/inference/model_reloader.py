@@ -32,6 +32,7 @@ from mlplatform.store.timeouts import reserved_connections
 from pipelines.engines.inference_engine import EngineConfig
 from pipelines.engines.loading import load_engine
 from pipelines.errors import ModelFormatError, PipelineError
+from pipelines.inputs.codec_of import codec_of
 from registry.errors import RegistryError, RegistryUnavailableError
 from registry.model_package import MODEL_FILE, SHA256_TAG, digest_tags
 
@@ -139,8 +140,7 @@ class ModelReloader:
         version, pipeline = target.version, self._context.pipeline
         folder, digests = self._verified_files(target)
         predictor = load_engine(folder, pipeline.classes, self._backend_config())
-        blank = np.zeros((2, pipeline.height, pipeline.width), dtype=np.uint8)
-        if not np.isfinite(predictor(blank)).all():
+        if not np.isfinite(predictor(codec_of(pipeline.contract.inputs).blank(2))).all():
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
         return LoadedModel(

@@ -18,10 +18,10 @@ from mlplatform.schema_base import ModelName
 from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import BatchResult
 from mlplatform.serve.inference.idempotency import IdempotencyCache, deterministic_ids
-from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder, is_small_png, occurs_in_images
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.prediction_cache import CachedInference
 from mlplatform.serve.inference.raw_tensor import RawTensor
+from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder, is_small_png, occurs_in_images
 from mlplatform.serve.inference.request_fields import (
     MAX_TAGS,
     SMALL_BODY_BYTES,
@@ -37,6 +37,8 @@ from mlplatform.serve.observability.trace_context import add_trace_tag, parse_tr
 from mlplatform.serve.schemas import PredictionOut, PredictOut
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.store.prediction import PredictionRecord
+from pipelines.batch import Batch
+from pipelines.input_row import InputRow
 
 BASE64_IMAGE_PREFIXES: Final = (b"iVBOR", b"/9j", b"\\")
 """How a PNG or a JPEG begins in base64, and what could hide that."""
@@ -181,16 +183,18 @@ class PredictionService:
             decoded.fields.get("request_id") or request.request_id or (trace.trace_id if trace else _request_id())
         )
 
+        rows = self.decoder.codec.rows(decoded.batch)
+
         # Infer: the version that this client meets; where a canary fails, the champion.
         model, role = self.rollout_router.route(champion, client_id or request_id, request.version)
         computed = (
-            await self._predict_with_canary(model, decoded, version_requested=request.version is not None)
+            await self._predict_with_canary(model, decoded.batch, rows, version_requested=request.version is not None)
             if role == CANARY_ROLE
             else None
         )
         if computed is None:
             model, role = champion, CHAMPION_ROLE
-            computed = await self.inference.infer(champion, decoded.images)
+            computed = await self.inference.infer(champion, decoded.batch, rows)
         timing.record_inference(computed.seconds)
         spent_ms = (decode_seconds + computed.seconds) * 1000
 
@@ -200,39 +204,39 @@ class PredictionService:
             client_id,
             decoded.tags if trace is None else add_trace_tag(decoded.tags, trace, request_id, MAX_TAGS),
             role,
-            spent_ms / len(decoded.images),
-            deterministic_ids(request.idempotency_key, client_id, model.version, decoded.images)
+            spent_ms / len(decoded.batch),
+            deterministic_ids(request.idempotency_key, client_id, model.version, rows)
             if request.idempotency_key
             else None,
         )
         started_ns = time.perf_counter_ns()
-        rows = _prediction_rows(self.clock(), model, decoded, computed, context)
-        lost = self.recorder.append(rows)
+        records = _prediction_records(self.clock(), model, rows, computed, context)
+        lost = self.recorder.append(records)
         if self.recorder.must_wait:
-            await self.recorder.wait_durable(len(rows))
+            await self.recorder.wait_durable(len(records))
         timing.record_stage("record", started_ns)
         timing.request_id, timing.version, timing.role = request_id, model.version, role
-        timing.prediction_ids = tuple([row.prediction.id for row in rows])
+        timing.prediction_ids = tuple([record.prediction.id for record in records])
 
-        # Respond; a shadow is offered the same images, and nobody waits for it.
+        # Respond; a shadow is offered the same rows, and nobody waits for it.
         if self.rollout_router.for_champion(champion) is not None:
-            self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.images)
-        self.metrics.observe_prediction(model.version, len(rows), spent_ms / 1000, computed.batch_size)
-        return PredictResult(model, rows, request_id, round(spent_ms, 3), lost == 0)
+            self.shadow_inference.enqueue(champion, role, timing.prediction_ids, decoded.batch)
+        self.metrics.observe_prediction(model.version, len(records), spent_ms / 1000, computed.batch_size)
+        return PredictResult(model, records, request_id, round(spent_ms, 3), lost == 0)
 
     async def _predict_with_canary(
-        self, model: LoadedModel, decoded: DecodedRequest, *, version_requested: bool
+        self, model: LoadedModel, batch: Batch, rows: Sequence[InputRow], *, version_requested: bool
     ) -> BatchResult | None:
         """What the canary answers, counted; None where it fails.
 
         Raises ModelUnavailableError where it fails and was asked for by its version: no other one may answer.
         """
         try:
-            computed = await self.inference.infer(model, decoded.images)
+            computed = await self.inference.infer(model, batch, rows)
         except ModelUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, the champion answers
-            self.rollout_router.record_failure(model, len(decoded.images), error)
+            self.rollout_router.record_failure(model, len(batch), error)
         else:
             if self.rollout_router.record_success(model, computed.probabilities):
                 return computed
@@ -260,16 +264,16 @@ class _ResponseContext:
     ids: Sequence[str] | None
 
 
-def _prediction_rows(
+def _prediction_records(
     now: datetime,
     model: LoadedModel,
-    decoded: DecodedRequest,
+    rows: Sequence[InputRow],
     computed: BatchResult,
     response_context: _ResponseContext,
 ) -> list[PredictionWithInput]:
     """The records of a request that was answered."""
     host, classes = host_class(), model.predictor.classes
-    highest = [(max(row), row) for row in computed.probabilities.tolist()]
+    highest = [(max(shares), shares) for shares in computed.probabilities.tolist()]
     return [
         PredictionWithInput(
             PredictionRecord(
@@ -278,8 +282,8 @@ def _prediction_rows(
                 model_name=model.name,
                 model_version=model.version,
                 image_hash="",
-                label=classes[row.index(confidence)],
-                probabilities=[round(share, 6) for share in row],
+                label=classes[shares.index(confidence)],
+                probabilities=[round(share, 6) for share in shares],
                 confidence=min(confidence, 1.0),
                 latency_ms=response_context.latency_ms,
                 request_id=response_context.request_id,
@@ -287,10 +291,10 @@ def _prediction_rows(
                 tags=response_context.tags or None,
                 role=response_context.role,
             ),
-            decoded.images[index],
+            rows[index],
             host,
         )
-        for index, (confidence, row) in enumerate(highest)
+        for index, (confidence, shares) in enumerate(highest)
     ]
 
 
@@ -304,7 +308,7 @@ def _decode(predict_request: PredictRequest, decoder: ImageDecoder) -> DecodedRe
     tags = parse_tags(predict_request.tags) if predict_request.tags else validate_tags(None)
     if predict_request.tensor is not None:
         return DecodedRequest(predict_request.tensor.to_model_input(decoder), {}, tags)
-    return DecodedRequest(decoder.decode_images(predict_request.images), {}, tags)
+    return DecodedRequest(decoder.decode(predict_request.images), {}, tags)
 
 
 def _is_small(predict_request: PredictRequest) -> bool:

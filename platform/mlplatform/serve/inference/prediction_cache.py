@@ -15,11 +15,12 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlplatform.serve.inference.batcher import Batcher, BatchResult, Images
+from mlplatform.serve.inference.batcher import Batcher, BatchResult
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.settings import Settings
-from pipelines.data import content_hash
+from pipelines.batch import Batch
+from pipelines.input_row import InputRow
 
 log = logging.getLogger(__name__)
 REDIS_TIMEOUT_SECONDS: Final = 0.05
@@ -157,47 +158,46 @@ def build_cache(settings: Settings, classes: int) -> PredictionCache:
 
 
 def cache_key(model: str, identity: str, content: str) -> str:
-    """The name of an answer: the model as registered, whose it is, and the picture's content."""
+    """The name of an answer: the model as registered, whose it is, and the input's content."""
     return f"mlplatform/{model}/{identity}/{content}"
 
 
 @dataclass(frozen=True)
 class _CacheLookup:
-    """The images of one request with their keys, and what the cache knows of them."""
+    """The keys of one request's rows, and what the cache knows of them."""
 
-    images: Images
     keys: list[str]
     rows: list[ProbabilityRow | None]
 
     def missing_indices(self) -> list[int]:
-        """Indices of the images that must be computed."""
+        """Indices of the rows that must be computed."""
         return [index for index, row in enumerate(self.rows) if row is None]
 
 
 @dataclass(frozen=True)
 class CachedInference:
-    """Probabilities of a request's images: from the cache where it has them, else from the model."""
+    """Probabilities of a request's rows: from the cache where it has them, else from the model."""
 
     batcher: Batcher
     cache: PredictionCache
     thread_pool: ThreadPool
     count_lookups: Callable[[str, int], None]
-    """Is told an outcome (`here`, `shared`, `miss`) and how many images had it."""
+    """Is told an outcome (`here`, `shared`, `miss`) and how many rows had it."""
 
-    async def infer(self, model: LoadedModel, images: Images) -> BatchResult:
-        """Probabilities (n, classes), without blocking the event loop."""
+    async def infer(self, model: LoadedModel, batch: Batch, rows: Sequence[InputRow]) -> BatchResult:
+        """Probabilities (n, classes) of a batch, whose rows are given in their canonical form, without blocking."""
         if not self.cache.size:
-            return await self.batcher.run(model, images)
-        lookup = self._lookup_local(model, images)
+            return await self.batcher.run(model, batch)
+        lookup = self._lookup_local(model, rows)
         missing = lookup.missing_indices()
         if missing and self.cache.may_block:
-            rows = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows)
-            shared = _CacheLookup(images, lookup.keys, rows)
+            known = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows)
+            shared = _CacheLookup(lookup.keys, known)
             self.count_lookups("shared", len(missing) - len(shared.missing_indices()))
             lookup, missing = shared, shared.missing_indices()
         if not missing:
             return _merge_rows(lookup, None)
-        computed = await self.batcher.run(model, images if len(missing) == len(images) else images[missing])
+        computed = await self.batcher.run(model, batch if len(missing) == len(batch) else batch.take(missing))
         self.count_lookups("miss", len(missing))
         fresh = {lookup.keys[index]: row for index, row in zip(missing, computed.probabilities, strict=True)}
         self.cache.store(fresh)
@@ -205,16 +205,16 @@ class CachedInference:
             self.thread_pool.submit(self.cache.publish, fresh)
         return _merge_rows(lookup, computed)
 
-    def _lookup_local(self, model: LoadedModel, images: Images) -> _CacheLookup:
+    def _lookup_local(self, model: LoadedModel, rows: Sequence[InputRow]) -> _CacheLookup:
         identity = f"{model.version}/{model.digest}"
-        keys = [cache_key(model.name, identity, content_hash(image)) for image in images]
-        lookup = _CacheLookup(images, keys, self.cache.lookup(keys))
-        self.count_lookups("here", len(images) - len(lookup.missing_indices()))
+        keys = [cache_key(model.name, identity, row.content_hash) for row in rows]
+        lookup = _CacheLookup(keys, self.cache.lookup(keys))
+        self.count_lookups("here", len(rows) - len(lookup.missing_indices()))
         return lookup
 
 
 def _merge_rows(lookup: _CacheLookup, batch_result: BatchResult | None) -> BatchResult:
-    """One row for each image, in their order."""
+    """One row for each that was asked about, in their order."""
     rows = [] if batch_result is None else list(batch_result.probabilities)
     if batch_result is not None and len(rows) == len(lookup.rows):
         return batch_result

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.request_decoder import ImageDecoder
+from pipelines.batch import Batch
+from pipelines.data import image_batch
 
 DTYPES: Final[dict[str, np.dtype[Any]]] = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
 
@@ -24,8 +25,8 @@ class RawTensor:
     dtype: str = "uint8"
     shape: str = ""
 
-    def to_model_input(self, decoder: ImageDecoder) -> NDArray[np.uint8]:
-        """The images (n, height, width); raises InvalidInputError and TooLargeError."""
+    def to_model_input(self, decoder: ImageDecoder) -> Batch:
+        """The images as rows of the model; raises InvalidInputError and TooLargeError."""
         if self.dtype not in DTYPES:
             raise InvalidInputError(f"x-tensor-dtype {self.dtype[:40]!r} is not understood; send uint8 or float32")
         size = DTYPES[self.dtype].itemsize
@@ -40,10 +41,10 @@ class RawTensor:
             )
         values = np.frombuffer(self.data, DTYPES[self.dtype]).reshape(count, decoder.height, decoder.width)
         if self.dtype == "uint8":
-            return np.asarray(values, dtype=np.uint8)
+            return image_batch(np.asarray(values, dtype=np.uint8))
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 255:
             raise InvalidInputError("the tensor has values outside 0 to 255 (or not a number)")
-        return np.asarray(np.rint(values), dtype=np.uint8)
+        return image_batch(np.asarray(np.rint(values), dtype=np.uint8))
 
     def _image_count(self, decoder: ImageDecoder, size: int) -> int:
         image_shape = (decoder.height, decoder.width)

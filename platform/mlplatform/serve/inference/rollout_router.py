@@ -22,13 +22,13 @@ from mlplatform.promotion.rollout_service import end_rollout
 from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE, Rollout
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from monitors.decisions.failure_rate import too_many_failures
+from pipelines.batch import Batch
 from pipelines.engines.inference_engine import TRANSIENT_ERRORS
 from pipelines.errors import ModelFormatError
 from registry.errors import RegistryUnavailableError
 
 log = logging.getLogger(__name__)
 ACTOR: Final = "server/trial"
-Images = NDArray[np.uint8]
 ProbabilityRows = NDArray[np.float32]
 
 
@@ -136,17 +136,17 @@ class RolloutRouter:
             self._succeeded_count += len(probabilities)
         return True
 
-    def record_failure(self, model: LoadedModel, images: int, error: Exception) -> None:
-        """Count images that the challenger failed to answer."""
+    def record_failure(self, model: LoadedModel, rows: int, error: Exception) -> None:
+        """Count rows that the challenger failed to answer."""
         log.error("the challenger, version %d, failed: %s", model.version, error, exc_info=error)
         with self._lock:
-            self._failed_count += images
+            self._failed_count += rows
 
-    def shadow_predict(self, model: LoadedModel, images: Images) -> ProbabilityRows | None:
+    def shadow_predict(self, model: LoadedModel, batch: Batch) -> ProbabilityRows | None:
         """What the challenger answers, counted; None where it fails, which is logged and hurts nobody."""
         try:
-            probabilities = model.predictor(images)
+            probabilities = model.predictor(batch)
         except Exception as error:  # noqa: BLE001 - whatever a challenger does wrong, nobody waits for it
-            self.record_failure(model, len(images), error)
+            self.record_failure(model, len(batch), error)
             return None
         return probabilities if self.record_success(model, probabilities) else None

@@ -1,8 +1,8 @@
 """Lets the version of a rollout that did not answer predict as well, on a thread of its own, in what time is left.
 
-While a rollout runs, each picture is also shown to the version that did not answer it. A bounded queue holds what
+While a rollout runs, each input is also shown to the version that did not answer it. A bounded queue holds what
 waits; what does not fit, or waits too long, is dropped and counted. The thread yields: it begins nothing while a
-request is under way, takes few pictures at once, has a lower priority where the system knows that for threads, one
+request is under way, takes few inputs at once, has a lower priority where the system knows that for threads, one
 intra-op thread, and rests longer than it worked. On a host that is always busy it drops nearly everything. Answers are
 written in batches, and lost, counted, while the store is away: they are evidence about a challenger, not a record of
 service.
@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
@@ -30,14 +29,15 @@ from mlplatform.promotion.rollouts import CHAMPION_ROLE
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.inference.rollout_router import RolloutRouter
 from mlplatform.store.timeouts import reserved_connections
+from pipelines.batch import Batch
 
 log = logging.getLogger(__name__)
-MAX_QUEUED_IMAGES: Final = 512
+MAX_QUEUED_ROWS: Final = 512
 BATCH_SIZE: Final = 4
 REST_FACTOR: Final = 3.0
 """So many times as long as it worked the thread rests."""
 MAX_WAIT_SECONDS: Final = 5.0
-"""A picture that found no quiet moment for so long is dropped."""
+"""An input that found no quiet moment for so long is dropped."""
 POLL_SECONDS: Final = 0.01
 WRITE_ROWS: Final = 200
 WRITE_SECONDS: Final = 1.0
@@ -46,13 +46,13 @@ NICENESS: Final = 10
 
 @dataclass(frozen=True)
 class ShadowTask:
-    """One picture to be shown to another version than the one that answered it."""
+    """One input to be shown to another version than the one that answered it."""
 
     rollout_id: str
     prediction_id: str
     model: LoadedModel
     is_challenger: bool
-    image: NDArray[np.uint8]
+    row: Batch
     enqueued_at: float
 
 
@@ -63,7 +63,7 @@ class ShadowInference:
         self, context: AppContext, rollout_router: RolloutRouter, busy: Callable[[], bool] = lambda: False
     ) -> None:
         self._context, self._rollout_router, self._is_busy = context, rollout_router, busy
-        self._max_queued, self._max_wait_seconds = MAX_QUEUED_IMAGES, MAX_WAIT_SECONDS
+        self._max_queued, self._max_wait_seconds = MAX_QUEUED_ROWS, MAX_WAIT_SECONDS
         self._queue: deque[ShadowTask] = deque()
         self._unwritten: list[ShadowPrediction] = []
         self._written_at = time.monotonic()
@@ -77,8 +77,8 @@ class ShadowInference:
         """Begin working."""
         self._thread.start()
 
-    def enqueue(self, champion: LoadedModel, role: str, ids: Sequence[str], images: NDArray[np.uint8]) -> None:
-        """Note pictures that were just answered; returns at once, whatever becomes of them."""
+    def enqueue(self, champion: LoadedModel, role: str, ids: Sequence[str], batch: Batch) -> None:
+        """Note inputs that were just answered; returns at once, whatever becomes of them."""
         challenger = self._rollout_router.for_champion(champion)
         if challenger is None:
             return
@@ -86,8 +86,9 @@ class ShadowInference:
         now = time.monotonic()
         with self._condition:
             room = 0 if self._closing else max(0, self._max_queued - len(self._queue))
-            for key, image in list(zip(ids, images, strict=True))[:room]:
-                self._queue.append(ShadowTask(challenger.rollout.id, key, model, challenges, image, now))
+            for place, key in enumerate(ids[:room]):
+                row = batch[place : place + 1]
+                self._queue.append(ShadowTask(challenger.rollout.id, key, model, challenges, row, now))
             self._counts["dropped"] += max(0, len(ids) - room)
             self._condition.notify_all()
 
@@ -123,7 +124,7 @@ class ShadowInference:
                 if batch:
                     self._predict(batch)
                 self._write()
-            except Exception:  # a thread's edge: the next pictures must still be looked at
+            except Exception:  # a thread's edge: the next inputs must still be looked at
                 log.exception("the shadow goes on")
                 self._count("failed", len(batch))
             with self._condition:
@@ -134,7 +135,7 @@ class ShadowInference:
         self._write(now=True)
 
     def _next_batch(self) -> list[ShadowTask]:
-        """Some pictures for one version in a quiet moment, or none after a while."""
+        """Some inputs for one version in a quiet moment, or none after a while."""
         with self._condition:
             self._condition.wait_for(lambda: bool(self._queue) or self._closing, WRITE_SECONDS / 4)
         deadline = time.monotonic() + WRITE_SECONDS / 4
@@ -157,22 +158,22 @@ class ShadowInference:
                 self._queue.popleft()
                 self._counts["dropped"] += 1
 
-    def _predict(self, batch: list[ShadowTask]) -> None:
-        model, images = batch[0].model, np.stack([task.image for task in batch])
+    def _predict(self, tasks: list[ShadowTask]) -> None:
+        model, batch = tasks[0].model, Batch.concat([task.row for task in tasks])
         if "torch" in sys.modules:  # this thread's share of cores; a server on ONNX Runtime has no PyTorch to tell
             from pipelines.engines.torch_engine import set_threads
 
             set_threads(1)
         started_at = time.perf_counter()
         probabilities = (
-            self._rollout_router.shadow_predict(model, images) if batch[0].is_challenger else model.predictor(images)
+            self._rollout_router.shadow_predict(model, batch) if tasks[0].is_challenger else model.predictor(batch)
         )
         if probabilities is None:
-            self._count("failed", len(batch))
+            self._count("failed", len(tasks))
             return
-        spent_ms = (time.perf_counter() - started_at) * 1000 / len(batch)
+        spent_ms = (time.perf_counter() - started_at) * 1000 / len(tasks)
         now = self._context.clock()
-        for task, row in zip(batch, probabilities, strict=True):
+        for task, row in zip(tasks, probabilities, strict=True):
             best = int(np.argmax(row))
             self._unwritten.append(
                 ShadowPrediction(

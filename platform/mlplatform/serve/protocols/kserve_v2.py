@@ -12,9 +12,9 @@ from pydantic import JsonValue
 from mlplatform.errors import NotFoundError
 from mlplatform.promotion.rollouts import CANARY_ROLE
 from mlplatform.serve.inference.idempotency import idempotency_key
-from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.predict import PredictionService, PredictRequest
+from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder
 from mlplatform.serve.inference.request_fields import parse_tags, validate_text
 from mlplatform.serve.inference.rollout_router import RolloutRouter
 from mlplatform.serve.observability.trace_context import TRACEPARENT

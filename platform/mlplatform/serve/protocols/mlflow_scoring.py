@@ -15,8 +15,8 @@ from fastapi.responses import PlainTextResponse
 from mlplatform.errors import InvalidInputError
 from mlplatform.schema_base import ApiModel
 from mlplatform.serve.inference.idempotency import idempotency_key
-from mlplatform.serve.inference.image_codec import DecodedRequest, ImageDecoder
 from mlplatform.serve.inference.predict import PredictionService, PredictRequest
+from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder
 from mlplatform.serve.inference.request_fields import validate_tags, validate_text
 from mlplatform.serve.observability.trace_context import TRACEPARENT
 from mlplatform.serve.openapi_examples import ID, PNG, PROBABILITIES, response_example
@@ -159,7 +159,7 @@ def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
         validate_text(text, name)
     rows = _input_rows(formats[0], document[formats[0]])
     pictures = [_normalise_input(row, decoder) for row in rows]
-    return DecodedRequest(decoder.decode_images(pictures), texts, validate_tags(params.get("tags")))
+    return DecodedRequest(decoder.decode(pictures), texts, validate_tags(params.get("tags")))
 
 
 def _input_rows(form: str, value: Any) -> Sequence[object]:  # noqa: ANN401 - JSON is any of its types

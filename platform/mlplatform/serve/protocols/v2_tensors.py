@@ -14,7 +14,9 @@ import orjson
 from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import GreyImage, ImageDecoder
+from mlplatform.serve.inference.request_decoder import ImageDecoder
+from pipelines.batch import Batch
+from pipelines.data import image_batch
 from pipelines.edge.request_payloads import describe_value
 
 INPUT: Final = "images"
@@ -47,8 +49,8 @@ class InferenceRequest:
     id: str
     parameters: Mapping[str, Any]
 
-    def to_model_input(self, decoder: ImageDecoder) -> GreyImage:
-        """The tensor as uint8 images (n, height, width): FP32 from 0 to 1, UINT8 from 0 to 255."""
+    def to_model_input(self, decoder: ImageDecoder) -> Batch:
+        """The tensor as rows with uint8 images (n, height, width): FP32 from 0 to 1, UINT8 from 0 to 255."""
         images, wanted = self.images, (decoder.height, decoder.width)
         if images.ndim == 4 and images.shape[1] == 1:
             images = images[:, 0]
@@ -64,11 +66,11 @@ class InferenceRequest:
                 f"{len(images)} images in one request; at most {decoder.max_images} (PLATFORM_MAX_IMAGES)"
             )
         if images.dtype == np.uint8:
-            return np.asarray(images, dtype=np.uint8)
+            return image_batch(np.asarray(images, dtype=np.uint8))
         floats = np.asarray(images, dtype=np.float32)
         if not np.isfinite(floats).all() or floats.min() < 0 or floats.max() > 1:
             raise InvalidInputError(f"input {INPUT!r} of FP32 has values outside 0 to 1; send 0 to 255 as UINT8")
-        return np.asarray(np.rint(floats * 255), dtype=np.uint8)
+        return image_batch(np.asarray(np.rint(floats * 255), dtype=np.uint8))
 
 
 def parse_request(

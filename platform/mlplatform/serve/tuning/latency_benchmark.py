@@ -8,11 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.serve.inference.batcher import Batcher
-from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.model_slot import LoadedModel
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from mlplatform.serve.tuning.compute_config import ComputeConfig
+from pipelines.data import image_batch
+from pipelines.image.grey_png import encode_png
 
 WARM_UP_CALLS: Final = 20
 CONCURRENT_CALLERS: Final = 16
@@ -50,7 +51,7 @@ def measure_latency(
     spent = []
     for _ in range(WARM_UP_CALLS + calls):
         begun = clock()
-        model.predictor(decoder.decode_images([picture]))
+        model.predictor(decoder.decode([picture]))
         spent.append((clock() - begun) * 1000)
     kept = np.asarray(spent[WARM_UP_CALLS:])
     return LatencySummary(float(np.percentile(kept, 50)), float(np.percentile(kept, 95)), calls, threads)
@@ -61,13 +62,13 @@ def measure_throughput(
 ) -> float:
     """Images a second that so many threads get answered, each asking again once it has its answer."""
     images = np.random.default_rng(0).integers(0, 256, (1, model.predictor.height, model.predictor.width))
-    picture = images.astype(np.uint8)
+    row = image_batch(images.astype(np.uint8))
     batcher = Batcher(config.lanes, config.batch_max, config.batch_wait_ms)
     counts, until = [0] * callers, time.perf_counter() + seconds
 
     def ask(number: int) -> None:
         while time.perf_counter() < until:
-            batcher.run_blocking(model, picture)
+            batcher.run_blocking(model, row)
             counts[number] += 1
 
     begun = time.perf_counter()

@@ -17,8 +17,8 @@ from mlplatform.errors import StoreUnavailableError
 from mlplatform.predictions import compute_configs
 from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import Batcher
-from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from mlplatform.serve.inference.target_version import resolve_target_version, verify_digests
 from mlplatform.serve.tuning.compute_config import (
     ComputeConfig,

@@ -148,7 +148,7 @@ def test_json_of_pixels_and_base64_is_answered_in_the_platforms_form(address: st
     assert status == 200
     assert made.keys() == {"request_id", "predictions", "latency_ms", "recorded"}
     assert (made["request_id"], made["recorded"]) == ("mine", False)
-    wanted = load_torch_engine(version / MODEL_FILE, CLASSES)(ROWS.images[:2])
+    wanted = load_torch_engine(version / MODEL_FILE, CLASSES)(ROWS.batch[:2])
     for answered, row in zip(made["predictions"], wanted, strict=True):
         assert answered.keys() == {"id", "label", "confidence", "probabilities", "model"}
         assert answered["label"] == CLASSES[int(row.argmax())]
@@ -170,7 +170,7 @@ def test_a_picture_and_multipart_files_are_answered_alike(address: str) -> None:
 
 
 def test_a_picture_of_another_size_is_fitted_as_the_platform_does(model: EdgeModel) -> None:
-    from mlplatform.serve.inference.image_codec import ImageDecoder
+    from mlplatform.serve.inference.request_decoder import ImageDecoder
 
     wide = np.random.default_rng(0).integers(0, 256, (30, 50), dtype=np.uint8)
     theirs = ImageDecoder(12, 12, 10, 1e6).decode_images([png(wide)])[0]

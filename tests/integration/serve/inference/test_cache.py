@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import func, select
 
 from mlplatform.context import AppContext
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.inference.predict import PredictRequest
 from mlplatform.serve.inference.prediction_cache import BACK_OFF_SECONDS, PredictionCache, RedisCache, build_cache
 from mlplatform.store.tables.predictions import predictions
+from pipelines.image.grey_png import encode_png
 from tests.support.api_server import answered, loaded, running
 from tests.support.platform_world import picture
 

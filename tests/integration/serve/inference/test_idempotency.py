@@ -13,11 +13,13 @@ from mlplatform.schema_base import ModelName
 from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.inference.idempotency import IdempotencyCache, deterministic_ids
 from mlplatform.serve.schemas import PredictionOut, PredictOut
+from pipelines.data import image_rows
 from tests.support.api_server import loaded, running
 from tests.support.platform_world import picture
 from tests.support.store_rows import count_rows
 
 IMAGES = np.stack([picture(1), picture(1), picture(2)])
+ROWS = image_rows(IMAGES)
 KEY = {"idempotency-key": "order-7"}
 
 
@@ -88,14 +90,14 @@ def test_a_key_with_control_characters_is_refused(client: httpx.Client) -> None:
 
 
 def test_ids_are_uuids_that_differ_by_image_place_version_client_and_key() -> None:
-    ids = deterministic_ids("k", "c", 1, IMAGES)
-    assert ids == deterministic_ids("k", "c", 1, IMAGES)
+    ids = deterministic_ids("k", "c", 1, ROWS)
+    assert ids == deterministic_ids("k", "c", 1, ROWS)
     assert {UUID(each).version for each in ids} == {8}
     assert {UUID(each).variant for each in ids} == {"specified in RFC 4122"}
     others = [
-        deterministic_ids("k", "c", 2, IMAGES),
-        deterministic_ids("k", "d", 1, IMAGES),
-        deterministic_ids("l", "c", 1, IMAGES),
+        deterministic_ids("k", "c", 2, ROWS),
+        deterministic_ids("k", "d", 1, ROWS),
+        deterministic_ids("l", "c", 1, ROWS),
     ]
     assert len({each for group in (ids, *others) for each in group}) == 12
 

@@ -21,6 +21,7 @@ from mlplatform.serve.inference.model_reloader import ModelReloader
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.target_version import pinned_digests
 from mlplatform.store import leases
+from pipelines.data import image_batch
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from registry.errors import RegistryUnavailableError
 from registry.model_package import MODEL_FILE, ONNX_FILE, SHA256_TAG
@@ -78,7 +79,7 @@ def holder() -> ModelSlot:
 def served(holder: ModelSlot) -> tuple[int, int]:
     """The version that answers, and the class that it answers."""
     taken = holder.get()
-    return taken.version, int(taken.predictor(BLANK).argmax())
+    return taken.version, int(taken.predictor(image_batch(BLANK)).argmax())
 
 
 @pytest.fixture

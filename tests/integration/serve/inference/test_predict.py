@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import select
 
 from mlplatform.errors import InvalidInputError, ModelUnavailableError, RecordingError, TooLargeError
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.inference.predict import PredictRequest
 from mlplatform.store.tables.predictions import predictions
+from pipelines.image.grey_png import encode_png
 from tests.support.api_server import CLASSES, answered, loaded, running, spool_directory_in
 from tests.support.platform_world import picture
 

@@ -27,6 +27,7 @@ from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.store.tables.predictions import predictions as rows
 from mlplatform.store.tables.predictions import shadow_prediction_rows
 from monitors.decisions.version_comparison import VersionComparison
+from pipelines.data import image_batch
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import ModelUnreadableError
@@ -338,12 +339,12 @@ def test_a_closed_shadow_writes_what_it_has_and_takes_no_more(quiet: ApiServer) 
     shadow = ShadowInference(quiet.context, quiet.rollout_router)
     shadow.start()
     images = np.stack([picture(1)])
-    shadow.enqueue(loaded(1), "champion", ["a"], images)
+    shadow.enqueue(loaded(1), "champion", ["a"], image_batch(images))
     deadline = time.monotonic() + 10
     while shadow.counts()["queued"] and time.monotonic() < deadline:
         time.sleep(0.01)
     shadow.close()
-    shadow.enqueue(loaded(1), "champion", ["b"], images)
+    shadow.enqueue(loaded(1), "champion", ["b"], image_batch(images))
     with quiet.context.database.read() as connection:
         assert [each.label for each in shadow_predictions.list_by_prediction(connection, "a")] == ["2"]
     assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 1, "failed": 0}
@@ -453,14 +454,14 @@ def test_a_busy_server_shows_nothing_to_the_shadow_and_what_waits_too_long_is_dr
     shadow = ShadowInference(quiet.context, quiet.rollout_router, lambda: busy[0])
     shadow._max_wait_seconds = 0.3
     images = np.stack([picture(1)] * 3)
-    shadow.enqueue(loaded(1), "champion", ["a", "b", "c"], images)
+    shadow.enqueue(loaded(1), "champion", ["a", "b", "c"], image_batch(images))
     shadow.start()
     deadline = time.monotonic() + 10
     while shadow.counts()["dropped"] < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert dict(shadow.counts()) == {"recorded": 0, "queued": 0, "dropped": 3, "failed": 0}
     busy[0] = False
-    shadow.enqueue(loaded(1), "champion", ["d"], images[:1])
+    shadow.enqueue(loaded(1), "champion", ["d"], image_batch(images[:1]))
     assert shadow.wait_until_idle(10)
     shadow.close()
     assert dict(shadow.counts()) == {"recorded": 1, "queued": 0, "dropped": 3, "failed": 0}

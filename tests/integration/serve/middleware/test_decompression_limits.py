@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from tests.support.api_server import encoded
 from tests.support.platform_world import picture
 

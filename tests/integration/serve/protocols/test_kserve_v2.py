@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from mlplatform.predictions import prediction_records
 from mlplatform.predictions.prediction_counts import request_status_counts
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.serve.api_server import ApiServer, build_server
 from pipelines.data import content_hash
+from pipelines.image.grey_png import decode_png
 from tests.support.api_server import listening, loaded, running
 from tests.support.platform_world import picture
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from mlplatform.predictions import prediction_records
-from mlplatform.predictions.stored_image import encode_png
 from mlplatform.serve.api_server import ApiServer, build_server
 from pipelines.data import content_hash
+from pipelines.image.grey_png import encode_png
 from tests.support.api_server import listening, running
 from tests.support.platform_world import picture
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageOps
 
 from mlplatform.context import AppContext
-from mlplatform.predictions.stored_image import decode_png
 from mlplatform.serve.api_server import ApiServer, build_server
 from pipelines.datasets.image_folder import load_image_folder
 from pipelines.edge.edge_server import EdgeModel
+from pipelines.image.grey_png import decode_png
 from tests.support.api_server import encoded, loaded, running
 
 SEVEN = np.zeros((28, 28), np.uint8)

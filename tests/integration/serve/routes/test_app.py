@@ -21,7 +21,6 @@ from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
 from mlplatform.operations import queries
 from mlplatform.predictions import prediction_records, sampling_plans
-from mlplatform.predictions.stored_image import decode_png, encode_png
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.thread_writer import ThreadWriter
@@ -32,6 +31,7 @@ from mlplatform.serve.app import create_app
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from monitors.statistics.review_sampling import SamplingPlan
 from pipelines.data import content_hash
+from pipelines.image.grey_png import decode_png, encode_png
 from registry.errors import RegistryUnavailableError
 from tests.support.api_server import (
     GREY,

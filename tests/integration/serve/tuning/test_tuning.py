@@ -16,8 +16,8 @@ from mlplatform.context import AppContext
 from mlplatform.predictions import compute_configs
 from mlplatform.serve.api_server import build_server
 from mlplatform.serve.host_class import host_class
-from mlplatform.serve.inference.image_codec import ImageDecoder
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from mlplatform.serve.tuning.compute_config import ComputeConfig
 from mlplatform.serve.tuning.latency_benchmark import WARM_UP_CALLS, LatencySummary, measure_latency, measure_throughput
 from mlplatform.serve.tuning.tuner import Tuner

@@ -51,6 +51,6 @@ def test_madbase_is_learnt_and_read_from_the_registered_file(tmp_path: Path) -> 
     save_exportable(build_exportable(fitted.network, height=48, width=48), tmp_path / "model.pt2")
     golden = split.golden.take(range(600))
     judgement = score_predictions(
-        load_torch_engine(tmp_path / "model.pt2", family.classes)(golden.images), golden.labels, family.classes
+        load_torch_engine(tmp_path / "model.pt2", family.classes)(golden.batch), golden.labels, family.classes
     )
     assert judgement.accuracy >= 0.95

@@ -44,7 +44,7 @@ def test_glyphs_of_both_cases_are_learnt_as_their_classes(tmp_path: Path) -> Non
     network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
     fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
     predictor = TorchEngine(build_exportable(fitted.network), family.classes, family.height, family.width)
-    judgement = score_predictions(predictor(split.golden.images), split.golden.labels, family.classes)
+    judgement = score_predictions(predictor(split.golden.batch), split.golden.labels, family.classes)
     assert judgement.n > 50
     assert judgement.accuracy >= 0.9
     assert {score.name for score in judgement.per_class if score.n} == set("0247ABEHKMR")

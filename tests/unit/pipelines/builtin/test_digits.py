@@ -76,5 +76,5 @@ def test_two_epochs_on_a_part_of_mnist_read_97_percent(name: str) -> None:
     network = build_network(recipe, len(family.classes), seed=0)
     fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
     predictor = TorchEngine(build_exportable(fitted.network), family.classes, family.height, family.width)
-    judgement = score_predictions(predictor(split.golden.images), split.golden.labels, family.classes)
+    judgement = score_predictions(predictor(split.golden.batch), split.golden.labels, family.classes)
     assert judgement.accuracy >= 0.97

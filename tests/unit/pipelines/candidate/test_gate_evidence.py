@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipelines.batch import Batch
 from pipelines.candidate.gate_evidence import (
     attempt_number,
     best_past_champion,
@@ -52,7 +53,7 @@ def order_of(family: Pipeline, split: Split, champion: Champion | None) -> Train
 
 def seen_by_the_gate(order: TrainingSpec, candidate: Always, rows: Rows | None = None) -> GateEvidence:
     golden = order.split.golden
-    judgement = score_predictions(candidate(golden.images), golden.labels, order.pipeline.classes)
+    judgement = score_predictions(candidate(golden.batch), golden.labels, order.pipeline.classes)
     evidence = collect_gate_evidence(order, rows or select_rows(order), candidate, 1000, judgement, None)
     assert isinstance(evidence, GateEvidence)
     return evidence
@@ -106,7 +107,7 @@ def test_without_recent_rows_and_without_a_champion_there_is_less_to_see(family:
     assert seen_by_the_gate(order, Always(family, 1)).feedback is None
     assert gate_row_outcomes(order, select_rows(order), Always(family, 1)).recent is None
     golden, first = split.golden, replace(order, champion=None)
-    judgement = score_predictions(Always(family, 0)(golden.images), golden.labels, family.classes)
+    judgement = score_predictions(Always(family, 0)(golden.batch), golden.labels, family.classes)
     seen = collect_gate_evidence(first, select_rows(first), Always(family, 0), 1000, judgement, None)
     assert seen == FirstVersionEvidence(int((golden.labels == 0).sum()), 60)
 
@@ -218,9 +219,9 @@ def test_latencies_are_measured_side_by_side(family: Pipeline) -> None:
             super().__init__(family, answer)
             self.seconds = milliseconds / 1000
 
-        def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def __call__(self, batch: Batch) -> NDArray[np.float32]:
             watch.seconds += self.seconds
-            return super().__call__(images)
+            return super().__call__(batch)
 
     assert interleaved_latency(Timed(0, 2.0), Timed(1, 3.0), watch) == pytest.approx((2.0, 3.0))
 
@@ -231,14 +232,14 @@ def test_pauses_of_the_machine_decide_nothing_and_a_slower_model_is_seen(family:
     class Paused(Always):
         """Answers in no time, but for a pause of the machine at every 13th call of whichever model."""
 
-        def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def __call__(self, batch: Batch) -> NDArray[np.float32]:
             watch.seconds += 0.004 if next(calls) % 13 == 0 else 0.0002
-            return super().__call__(images)
+            return super().__call__(batch)
 
     class Slow(Paused):
-        def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        def __call__(self, batch: Batch) -> NDArray[np.float32]:
             watch.seconds += 0.008
-            return super().__call__(images)
+            return super().__call__(batch)
 
     before, after = interleaved_latency(Paused(family, 0), Paused(family, 1), watch)
     assert 0.5 < after / before < 2

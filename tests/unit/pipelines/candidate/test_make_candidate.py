@@ -16,7 +16,7 @@ from pipelines.candidate.row_selection import select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec, load_champion
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.engines.onnx_engine import onnx_engine_from_bytes
-from pipelines.engines.torch_engine import TorchEngine, to_batch
+from pipelines.engines.torch_engine import TorchEngine, to_tensor
 from pipelines.errors import TrainingStopped
 from pipelines.pipeline import Pipeline
 from pipelines.training.training_loop import EpochMetrics
@@ -146,9 +146,9 @@ def test_images_that_choose_the_epoch_do_not_train(family: Pipeline, split: Spli
 def test_a_version_is_registered_with_a_graph_that_answers_like_it(first: Made) -> None:
     assert first.run.onnx is not None
     golden, classes = first.order.split.golden, first.order.pipeline.classes
-    answers = onnx_engine_from_bytes(first.run.onnx, classes, threads=1)(golden.images)
+    answers = onnx_engine_from_bytes(first.run.onnx, classes, threads=1)(golden.batch)
     [module] = first.run.models.values()
-    assert np.allclose(answers, TorchEngine(module, classes, 12, 12)(golden.images), atol=1e-5)
+    assert np.allclose(answers, TorchEngine(module, classes, 12, 12)(golden.batch), atol=1e-5)
 
 
 def test_a_first_version_that_reads_well_passes_the_gate(first: Made) -> None:
@@ -188,7 +188,7 @@ def test_the_served_confidence_is_divided_by_the_temperature_that_the_version_na
     [module] = first.run.models.values()
     assert float(version.tags["temperature"]) == module.temperature == first.run.metrics["temperature"][0]
     assert module.temperature != 1.0
-    pixels = to_batch(first.order.split.golden.images)
+    pixels = to_tensor(first.order.split.golden.images)
     with torch.inference_mode():
         logits, answered = module.network(pixels), module(pixels)
     assert torch.allclose(torch.log_softmax(logits / module.temperature, dim=1).exp(), answered, atol=1e-6)
@@ -338,7 +338,7 @@ def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
     candidate = make_candidate(order_of(family, split, feedback_on(draw_bars(30, 9))), tracking, catalog)
     champion = load_champion(catalog, family, candidate.version, tmp_path / "cache", MODEL_FILE)
     assert champion.golden_digest == split.golden.digest
-    answers = champion.predictor(split.golden.images).argmax(axis=1)
+    answers = champion.predictor(split.golden.batch).argmax(axis=1)
     assert int((answers == split.golden.labels).sum()) == candidate.scores.correct
     assert catalog.alias("bars", "challenger") == candidate.version == champion.version
     assert int(catalog.version("bars", 1).tags["size_bytes"]) == pytest.approx(champion.size_bytes, abs=5_000)

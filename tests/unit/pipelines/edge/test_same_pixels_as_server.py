@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.image_codec import ImageDecoder
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from pipelines.edge.edge_server import EdgeModel, RequestRejectedError
 
 HEIGHT, WIDTH = 28, 24

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.data import image_batch
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.inference_engine import (
     EngineConfig,
@@ -47,7 +48,7 @@ def test_each_engine_opens_its_own_file(folder: Path, name: str) -> None:
     assert (model.name, model.device) == (name, "cpu")
     images = draw_bars(6, 2).images
     other = load_engine(folder, CLASSES, EngineConfig(engine="torch", device="cpu"))
-    assert np.allclose(model(images), other(images), atol=1e-5)
+    assert np.allclose(model(image_batch(images)), other(image_batch(images)), atol=1e-5)
 
 
 def test_a_version_without_a_graph_is_answered_by_torch_and_the_log_says_so(
@@ -63,7 +64,7 @@ def test_a_version_without_a_graph_is_answered_by_torch_and_the_log_says_so(
 def test_torch_answers_with_the_threads_of_the_choice(folder: Path) -> None:
     before = torch.get_num_threads()
     model = load_engine(folder, CLASSES, EngineConfig(engine="torch", device="cpu", threads=before + 1))
-    model(draw_bars(1, 2).images)
+    model(draw_bars(1, 2).batch)
     assert torch.get_num_threads() == before + 1
     torch.set_num_threads(before)
 
@@ -79,7 +80,8 @@ def test_a_process_that_answers_with_onnx_never_loads_torch(folder: Path) -> Non
         "from pipelines.engines.inference_engine import EngineConfig\n"
         "from pipelines.engines.loading import load_engine\n"
         f"model = load_engine(Path({str(folder)!r}), {CLASSES!r}, EngineConfig(engine='onnx'))\n"
-        "print(model(numpy.zeros((1, 12, 12), numpy.uint8)).shape, 'torch' in sys.modules)"
+        "from pipelines.data import image_batch\n"
+        "print(model(image_batch(numpy.zeros((1, 12, 12), numpy.uint8))).shape, 'torch' in sys.modules)"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "(1, 2) False"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.data import image_batch
 from pipelines.engines.exportable import Exportable, build_exportable
 from pipelines.engines.inference_engine import to_network_input
 from pipelines.engines.onnx_engine import (
@@ -20,7 +21,7 @@ from pipelines.engines.onnx_engine import (
     load_onnx_engine,
     onnx_engine_from_bytes,
 )
-from pipelines.engines.torch_engine import TorchEngine, to_batch
+from pipelines.engines.torch_engine import TorchEngine, to_tensor
 from pipelines.errors import ModelFormatError
 from pipelines.training.network import build_network
 from tests.support.bars import TINY, draw_bars
@@ -36,7 +37,7 @@ def module() -> Exportable:
 @pytest.fixture(scope="module")
 def graph(module: Exportable) -> bytes:
     images = draw_bars(40, 1).images
-    made = export_if_equivalent(module, images, TorchEngine(module, CLASSES, 12, 12)(images))
+    made = export_if_equivalent(module, image_batch(images), TorchEngine(module, CLASSES, 12, 12)(image_batch(images)))
     assert made is not None
     return made
 
@@ -49,14 +50,14 @@ def test_an_export_says_nothing_of_single_nodes(module: Exportable, caplog: pyte
 
 def test_images_reach_both_engines_as_the_same_numbers() -> None:
     images = np.arange(144, dtype=np.uint8).reshape(1, 12, 12)
-    assert np.array_equal(to_network_input(images), to_batch(images).numpy())
+    assert np.array_equal(to_network_input(images), to_tensor(images).numpy())
 
 
 def test_a_graph_that_answers_otherwise_is_not_kept(module: Exportable, caplog: pytest.LogCaptureFixture) -> None:
     images = draw_bars(8, 1).images
-    answers = TorchEngine(module, CLASSES, 12, 12)(images)
+    answers = TorchEngine(module, CLASSES, 12, 12)(image_batch(images))
     answers[3, 0] += 0.01
-    assert export_if_equivalent(module, images, answers) is None
+    assert export_if_equivalent(module, image_batch(images), answers) is None
     assert "away from PyTorch: the graph is not kept" in caplog.text
 
 
@@ -72,7 +73,7 @@ def test_a_network_that_cannot_be_exported_is_no_failure(caplog: pytest.LogCaptu
     caplog.set_level(logging.WARNING, logger="pipelines")
     images = draw_bars(4, 1).images
     made = export_if_equivalent(
-        build_exportable(Unportable(), height=12, width=12), images, np.zeros((4, 2), np.float32)
+        build_exportable(Unportable(), height=12, width=12), image_batch(images), np.zeros((4, 2), np.float32)
     )
     assert made is None
     assert "PyTorch will serve it" in caplog.text

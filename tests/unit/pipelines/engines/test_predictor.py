@@ -37,9 +37,9 @@ def saved(module: Exportable, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("rows", [1, 2, 300])
 def test_a_saved_model_answers_like_the_one_in_memory(module: Exportable, saved: Path, rows: int) -> None:
     loaded = load_torch_engine(saved, CLASSES)
-    images = draw_bars(rows, 1).images
+    batch = draw_bars(rows, 1).batch
     assert (loaded.classes, loaded.height, loaded.width) == (CLASSES, 12, 12)
-    assert np.allclose(loaded(images), TorchEngine(module, CLASSES, 12, 12)(images), atol=1e-6)
+    assert np.allclose(loaded(batch), TorchEngine(module, CLASSES, 12, 12)(batch), atol=1e-6)
     assert [path.name for path in saved.parent.iterdir()] == ["model.pt2"]
 
 
@@ -65,7 +65,7 @@ def test_a_model_for_other_classes_is_refused(module: Exportable, saved: Path) -
     with pytest.raises(ModelFormatError, match="answers 2 classes, not 3"):
         load_torch_engine(saved, ("a", "b", "c"))
     with pytest.raises(ModelFormatError, match="for 3 classes"):
-        TorchEngine(module, ("a", "b", "c"), 12, 12)(draw_bars(1, 1).images)
+        TorchEngine(module, ("a", "b", "c"), 12, 12)(draw_bars(1, 1).batch)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", pickle.dumps({"weights": 1})])

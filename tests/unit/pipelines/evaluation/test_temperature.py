@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pipelines.data import image_batch
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
@@ -71,8 +72,8 @@ def test_the_exported_file_keeps_the_temperature_and_the_answers(tmp_path: Path)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     save_exportable(build_exportable(network, height=8, width=8), tmp_path / "cold.pt2")
     save_exportable(build_exportable(network, height=8, width=8, temperature=2.5), tmp_path / "warm.pt2")
-    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
-    cold, warm = (load_torch_engine(tmp_path / f"{name}.pt2", ("a", "b", "c"))(images) for name in ("cold", "warm"))
+    batch = image_batch(np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8))
+    cold, warm = (load_torch_engine(tmp_path / f"{name}.pt2", ("a", "b", "c"))(batch) for name in ("cold", "warm"))
     assert (cold.argmax(axis=1) == warm.argmax(axis=1)).all()
     assert np.log(warm[:, 0] / warm[:, 1]) == pytest.approx(np.log(cold[:, 0] / cold[:, 1]) / 2.5, abs=1e-4)
 

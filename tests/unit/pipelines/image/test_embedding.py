@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.data import image_batch
 from pipelines.engines.embedding import Embedder, embed
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
@@ -36,7 +37,7 @@ def loaded(network: nn.Sequential, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.parametrize("rows", [1, 2, 300])
 def test_the_embedding_is_what_the_last_layer_is_given(network: nn.Sequential, loaded: TorchEngine, rows: int) -> None:
     images = draw_bars(rows, 1).images
-    found = Embedder(loaded)(images)
+    found = Embedder(loaded)(image_batch(images))
     with torch.inference_mode():
         before = network[:-1](torch.from_numpy(images.astype(np.float32) / 255.0)[:, None]).numpy()
     assert (found.shape, found.dtype) == ((rows, TINY.hidden), np.dtype(np.float32))
@@ -45,24 +46,24 @@ def test_the_embedding_is_what_the_last_layer_is_given(network: nn.Sequential, l
 
 def test_cutting_a_model_leaves_its_answers_alone(loaded: TorchEngine) -> None:
     images = draw_bars(7, 2).images
-    before = loaded(images)
-    embed(loaded, images)
-    assert np.array_equal(loaded(images), before)
+    before = loaded(image_batch(images))
+    embed(loaded, image_batch(images))
+    assert np.array_equal(loaded(image_batch(images)), before)
 
 
 def test_no_images_have_an_embedding_of_no_rows(loaded: TorchEngine) -> None:
-    assert embed(loaded, np.zeros((0, 12, 12), dtype=np.uint8)).shape == (0, TINY.hidden)
+    assert embed(loaded, image_batch(np.zeros((0, 12, 12), dtype=np.uint8))).shape == (0, TINY.hidden)
 
 
 def test_images_of_another_size_are_refused(loaded: TorchEngine) -> None:
     with pytest.raises(DataError, match="do not fit this model"):
-        embed(loaded, np.zeros((1, 9, 9), dtype=np.uint8))
+        embed(loaded, image_batch(np.zeros((1, 9, 9), dtype=np.uint8)))
 
 
 def test_a_module_that_was_not_exported_is_refused(network: nn.Sequential) -> None:
     predictor = TorchEngine(build_exportable(network, height=12, width=12), CLASSES, 12, 12)
     with pytest.raises(ModelFormatError, match="has no exported graph; load the model from its file"):
-        embed(predictor, draw_bars(1, 1).images)
+        embed(predictor, draw_bars(1, 1).batch)
 
 
 def test_a_model_without_a_linear_layer_is_refused(tmp_path: Path) -> None:
@@ -71,4 +72,4 @@ def test_a_model_without_a_linear_layer_is_refused(tmp_path: Path) -> None:
     module: Exportable = build_exportable(convolution, height=12, width=12)
     save_exportable(module, path)
     with pytest.raises(ModelFormatError, match="has no linear layer"):
-        embed(load_torch_engine(path, CLASSES), draw_bars(1, 1).images)
+        embed(load_torch_engine(path, CLASSES), draw_bars(1, 1).batch)

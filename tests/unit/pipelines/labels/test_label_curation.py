@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.data import FeedbackRows, ImageSet
+from pipelines.batch import Batch
+from pipelines.data import FeedbackRows, ImageSet, image_batch, images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
 from pipelines.image.near_duplicates import fingerprint
 from pipelines.image.simulated_shift import simulate_scanner_shift
+from pipelines.inputs.image_codec import ImageCodec
 from pipelines.labels.label_curation import (
     CurationResult,
     ExcludedLabel,
@@ -31,8 +33,9 @@ from pipelines.labels.label_curation import (
 from pipelines.labels.label_provenance import LabelContext, LabelOrigin, LabelSource, PredictFn
 from tests.support.bars import draw_bars, seen_again
 
-NOTHING = np.zeros((0, 12, 12), dtype=np.uint8)
-NO_DIGIT = np.zeros((0, 28, 28), dtype=np.uint8)
+NOTHING = image_batch(np.zeros((0, 12, 12), dtype=np.uint8))
+NO_DIGIT = image_batch(np.zeros((0, 28, 28), dtype=np.uint8))
+CODEC = ImageCodec(28, 28)
 NO_LIMITS = LabelQuotas(giver=1.0, corrections=1.0, classes=1e6)
 
 
@@ -47,7 +50,7 @@ def reasons(set_aside: Sequence[ExcludedLabel]) -> dict[str, str]:
 
 
 def asked(origins: Sequence[LabelOrigin], champion: PredictFn | None = None) -> LabelContext:
-    return LabelContext(champion, {f"f{i}": origin for i, origin in enumerate(origins)})
+    return LabelContext(champion, CODEC, {f"f{i}": origin for i, origin in enumerate(origins)})
 
 
 def labelled_thrice(*given: tuple[LabelSource, int]) -> tuple[FeedbackRows, LabelContext]:
@@ -119,7 +122,7 @@ def test_what_looks_like_a_protected_image_never_trains() -> None:
     held = digits.images[:40]
     seen = ImageSet(seen_again(held, 5), digits.labels[:40], "seen again")
     rows = feedback(ImageSet.concat("all", seen, digits.take(range(100, 130))))
-    curated = curate_training_rows(rows, asked([]), held)
+    curated = curate_training_rows(rows, asked([]), image_batch(held))
     assert set(reasons(curated.excluded)) == {f"f{i}" for i in range(40)}
     assert set(reasons(curated.excluded).values()) == {"near-duplicate of a held image"}
 
@@ -135,7 +138,7 @@ def test_trust_becomes_weight() -> None:
 def test_unknown_origins_are_audits_unless_they_may_not_judge() -> None:
     rows = draw_bars(2, 1)
     given = FeedbackRows(rows.images, rows.labels, "feedback", ("a", "b"), (False, True))
-    assert curate_training_rows(given, LabelContext(None), NOTHING).weights.tolist() == [1.0, 0.5]
+    assert curate_training_rows(given, LabelContext(None, CODEC), NOTHING).weights.tolist() == [1.0, 0.5]
 
 
 def test_a_flood_from_one_client_is_cut_to_its_part() -> None:
@@ -197,8 +200,8 @@ class Scholar:
         known = digits.take(range(900))
         self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(known.images) * 8, known.labels)
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images) * 8).astype(np.float32)
+    def __call__(self, batch: Batch) -> NDArray[np.float32]:
+        answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images_of(batch)) * 8).astype(np.float32)
         return answers
 
 
@@ -253,7 +256,7 @@ def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet,
     suspected = {i for i, reason in reasons(judged.excluded).items() if reason == "suspicious"}
     among = lies & set(judging.feedback_ids)
     assert len(suspected & among) >= 0.8 * len(among)
-    right = scholar(judging.images).argmax(axis=1) == judging.labels
+    right = scholar(judging.batch).argmax(axis=1) == judging.labels
     assert not suspected & {i for i, fine in zip(judging.feedback_ids, right, strict=True) if fine}
 
 
@@ -262,7 +265,7 @@ def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet,
 def test_honest_labels_of_a_changed_world_are_learnt(digits: ImageSet, scholar: Scholar, source: LabelSource) -> None:
     unseen = digits.take(range(900, 1_797))
     rows = feedback(ImageSet(simulate_scanner_shift(unseen.images, 3), unseen.labels, "second scanner"))
-    assert (scholar(rows.images).argmax(axis=1) == rows.labels).mean() < 0.5
+    assert (scholar(rows.batch).argmax(axis=1) == rows.labels).mean() < 0.5
     origins = [LabelOrigin(source, client=f"client {i % 12}") for i in range(len(rows))]
     curated = curate_training_rows(rows, asked(origins, scholar), NO_DIGIT, NO_LIMITS)
     assert len(curated.excluded) < 0.03 * len(rows)

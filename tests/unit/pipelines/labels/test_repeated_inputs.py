@@ -10,7 +10,10 @@ import pytest
 from pipelines.data import FeedbackRows, ImageSet
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.near_duplicates import CHUNK_ROWS, first_occurrence_indices, near_duplicate_mask
+from pipelines.inputs.image_codec import ImageCodec
 from pipelines.labels.label_curation import exclude_cross_duplicates, separate_near_duplicates
+
+CODEC = ImageCodec(28, 28)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def feedback(images: ImageSet) -> FeedbackRows:
 def test_of_traffic_that_repeats_itself_both_sides_keep_their_part(digits: ImageSet, pictures: int, times: int) -> None:
     rows = feedback(again(digits.take(range(pictures)), times))
     training, judging = rows.training_rows(), rows.holdout_rows()
-    stay, judge = separate_near_duplicates(training, judging)
+    stay, judge = separate_near_duplicates(training, judging, CODEC)
     assert stay.sum() > 0.4 * len(training)
     assert judge.sum() > 0.05 * len(judging)
     assert not near_duplicate_mask(training.take(stay).images, judging.take(judge).images).any()
@@ -44,7 +47,7 @@ def test_of_traffic_that_repeats_itself_both_sides_keep_their_part(digits: Image
 
 def test_traffic_that_does_not_repeat_itself_stays_as_it_is(digits: ImageSet) -> None:
     rows = feedback(digits.take(range(600)))
-    stay, judge = separate_near_duplicates(rows.training_rows(), rows.holdout_rows())
+    stay, judge = separate_near_duplicates(rows.training_rows(), rows.holdout_rows(), CODEC)
     assert stay.mean() > 0.97
     assert judge.mean() > 0.97
 
@@ -53,9 +56,9 @@ def test_who_sends_the_pictures_of_the_gate_again_takes_none_of_them_away(digits
     first = feedback(digits.take(range(200))).holdout_rows()
     copies = again(digits.take(range(200)), 4)
     later = FeedbackRows(copies.images, copies.labels, "later", tuple(f"g{i:06d}" for i in range(len(copies))))
-    stay, judge = separate_near_duplicates(later.training_rows(), first)
+    stay, judge = separate_near_duplicates(later.training_rows(), first, CODEC)
     assert judge.all()
-    teaching, held, aside = exclude_cross_duplicates(later.training_rows(), first)
+    teaching, held, aside = exclude_cross_duplicates(later.training_rows(), first, CODEC)
     assert len(held) == len(first)
     assert {each.reason for each in aside} == {"near-duplicate of a held image"}
     assert len(teaching) == stay.sum()
@@ -65,7 +68,7 @@ def test_a_reported_error_never_takes_a_row_from_the_gate_even_if_it_came_first(
     rows = feedback(digits.take(range(300)))
     judging = rows.holdout_rows()
     early = FeedbackRows(judging.images, judging.labels, "early", tuple(f"a{i:03d}" for i in range(len(judging))))
-    stay, judge = separate_near_duplicates(replace(early, trains_only=(True,) * len(early)), judging)
+    stay, judge = separate_near_duplicates(replace(early, trains_only=(True,) * len(early)), judging, CODEC)
     assert judge.all()
     assert not stay.any()
 

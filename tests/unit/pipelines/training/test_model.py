@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from pipelines.builtin.digits import BEST, REFERENCE
+from pipelines.data import image_batch
 from pipelines.engines.embedding import embed
 from pipelines.engines.exportable import build_exportable, save_exportable
-from pipelines.engines.torch_engine import load_torch_engine, to_batch
+from pipelines.engines.torch_engine import load_torch_engine, to_tensor
 from pipelines.errors import ModelFormatError
 from pipelines.recipe import NetworkHead, Recipe
 from pipelines.training.network import build_network, parameter_count
@@ -57,10 +58,10 @@ def test_a_lean_network_answers_the_same_from_its_file(tiny: Recipe, tmp_path: P
     save_exportable(build_exportable(network), tmp_path / "model.pt2")
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
     with torch.inference_mode():
-        wanted = torch.softmax(network(to_batch(images)), dim=1).numpy()
+        wanted = torch.softmax(network(to_tensor(images)), dim=1).numpy()
     predictor = load_torch_engine(tmp_path / "model.pt2", ("a", "b", "c"))
-    assert np.allclose(predictor(images), wanted, atol=1e-6)
-    assert embed(predictor, images).shape == (5, 8)
+    assert np.allclose(predictor(image_batch(images)), wanted, atol=1e-6)
+    assert embed(predictor, image_batch(images)).shape == (5, 8)
 
 
 @pytest.mark.parametrize(("classes", "height"), [(1, 28), (10, 7)])

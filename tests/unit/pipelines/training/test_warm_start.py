@@ -36,18 +36,18 @@ def test_a_network_built_alike_answers_as_the_champion_does(
     network = build_network(recipe, 2, height=12, width=12, seed=2)
     assert load_matching_weights(network, before)
     save_exportable(build_exportable(network, height=12, width=12), tmp_path / "again.pt2")
-    images = bars(30, 3).images
-    assert (load_torch_engine(tmp_path / "again.pt2", ("upright", "lying"))(images) == before(images)).all()
+    batch = bars(30, 3).batch
+    assert (load_torch_engine(tmp_path / "again.pt2", ("upright", "lying"))(batch) == before(batch)).all()
 
 
 def test_training_on_leaves_the_champion_as_it_is(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
     before = champion(tiny, bars, tmp_path)
-    answers = before(bars(30, 3).images)
+    answers = before(bars(30, 3).batch)
     network = build_network(tiny, 2, height=12, width=12, seed=2)
     assert load_matching_weights(network, before)
     fitted = fit(network, replace(tiny, epochs=1), bars(120, 1), bars(40, 2), seed=2)
     assert fitted.history[0].validation_accuracy >= 0.95
-    assert (before(bars(30, 3).images) == answers).all()
+    assert (before(bars(30, 3).batch) == answers).all()
 
 
 @pytest.mark.parametrize("changes", [{"channels": (4, 6)}, {"hidden": 8}, {"body": "lean"}, {"channels": (4,)}])

@@ -1,7 +1,8 @@
-"""Encodes an input image as the PNG that the database keeps, and decodes it."""
+"""Packs grey pictures as the PNGs that the database keeps, and reads them again."""
 
 import struct
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
 
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from zlib_ng import zlib_ng
 
+from pipelines.batch import Batch
+from pipelines.data import image_batch
 from pipelines.image.image_decoding import PNG_SIGNATURE
+from pipelines.input_row import InputRow
 
 Grey = NDArray[np.uint8]
 
@@ -40,3 +44,13 @@ def decode_png(png: bytes) -> Grey:
     """The grey image (height x width) in a PNG."""
     with Image.open(BytesIO(png), formats=("PNG",)) as image:
         return np.asarray(image.convert("L"), dtype=np.uint8)
+
+
+def pack_image(row: InputRow) -> bytes:
+    """The picture of a row as PNG. Raises ValueError for what is no grey picture."""
+    return encode_png(np.frombuffer(row.content, dtype=np.uint8).reshape(row.shape))
+
+
+def unpack_images(kept: Sequence[bytes]) -> Batch:
+    """The rows of these PNGs, all of one size, as a model takes them."""
+    return image_batch(np.stack([decode_png(png) for png in kept]))

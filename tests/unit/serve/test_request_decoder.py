@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.predictions.stored_image import decode_png, encode_png
-from mlplatform.serve.inference.image_codec import ImageDecoder, is_small_png, occurs_in_images
+from mlplatform.serve.inference.request_decoder import ImageDecoder, is_small_png, occurs_in_images
+from pipelines.data import images_of
+from pipelines.image.grey_png import decode_png, encode_png
 from tests.support.api_server import encoded
 from tests.support.platform_world import picture
 
@@ -227,7 +228,7 @@ def test_a_json_body_gives_images_and_texts() -> None:
     tags = {"scanner": "b", "writer_group": "students"}
     body = orjson.dumps({"images": [GREY.tolist()], "client_id": "till 7", "request_id": "r-1", "tags": tags})
     sent = DECODER.decode_json(body)
-    assert sent.images.shape == (1, 28, 28)
+    assert images_of(sent.batch).shape == (1, 28, 28)
     assert (sent.fields, sent.tags) == ({"client_id": "till 7", "request_id": "r-1"}, tags)
     assert DECODER.decode_json(orjson.dumps({"images": [GREY.tolist()]})).tags == {}
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 
 import numpy as np
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
 from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES, check_amounts, validate_tags, validate_text
+from pipelines.batch import Batch
+from pipelines.data import image_batch
 from pipelines.edge.request_payloads import JsonLimits, describe_value
 from pipelines.image.image_decoding import (
     MIN_COUNTED_SIDE,
@@ -28,6 +31,8 @@ from pipelines.image.image_decoding import (
     image_from_array,
     parse_header,
 )
+from pipelines.inputs.image_codec import ImageCodec
+from pipelines.inputs.input_codec import InputCodec
 
 SMALL_IMAGE_PIXELS = 128 * 128
 LARGE_IMAGE_PIXELS = 10**6
@@ -42,9 +47,9 @@ def occurs_in_images(body: bytes, mark: bytes) -> bool:
 
 @dataclass(frozen=True)
 class DecodedRequest:
-    """Images (n, height, width) of one request, its names for client and request, and its tags."""
+    """The rows of one request for the model, its names for client and request, and its tags."""
 
-    images: GreyImage
+    batch: Batch
     fields: dict[str, str]
     tags: dict[str, str]
 
@@ -61,6 +66,11 @@ class ImageDecoder:
     polarity: Polarity = "auto"
     large_image_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Held while a large picture is decoded."""
+
+    @cached_property
+    def codec(self) -> InputCodec:
+        """What else is done with such pictures."""
+        return ImageCodec(self.height, self.width)
 
     def check_amounts(self, body: bytes) -> None:
         """Raise TooLargeError or InvalidInputError for a JSON text of more than the most pictures hold, unparsed."""
@@ -91,8 +101,8 @@ class ImageDecoder:
         ):
             images = self._decode_integers(items)
             if images is not None:
-                return DecodedRequest(images, texts, validate_tags(document.get("tags")))
-        return DecodedRequest(self.decode_images(items), texts, validate_tags(document.get("tags")))
+                return DecodedRequest(image_batch(images), texts, validate_tags(document.get("tags")))
+        return DecodedRequest(self.decode(items), texts, validate_tags(document.get("tags")))
 
     def _decode_integers(self, items: Sequence[object]) -> GreyImage | None:
         """Pixel arrays of whole numbers, the usual case, read at once; None where anything else is among them."""
@@ -108,6 +118,10 @@ class ImageDecoder:
         except (TypeError, ValueError):
             return None
         return np.frombuffer(data, dtype=np.uint8).reshape(len(items), self.height, self.width)
+
+    def decode(self, items: Sequence[object]) -> Batch:
+        """Decode picture bytes, base64 texts and pixel arrays into rows for the model."""
+        return image_batch(self.decode_images(items))
 
     def decode_images(self, items: Sequence[object]) -> GreyImage:
         """Decode picture bytes, base64 texts and pixel arrays into one (n, height, width) array."""

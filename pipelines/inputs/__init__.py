@@ -1,0 +1,1 @@
+"""Input codecs: what the platform does with inputs without knowing of which kind they are."""
