@@ -7,6 +7,8 @@ DEV_STAMP := $(VENV)/.stamp-dev
 BENCH_STAMP := $(VENV)/.stamp-bench
 DOCS_STAMP := $(VENV)/.stamp-docs
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled modules and rewritten tests are kept, or every process of the tests makes them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-fast check docs up bench clean
 

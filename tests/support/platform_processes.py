@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -52,6 +53,8 @@ QUICK = {
     "PLATFORM_ALLOWED_RECEIVERS": '["127.0.0.1"]',
 }
 
+WATCHER = Path(__file__).with_name("watcher_process.py")
+
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -85,6 +88,10 @@ class World:
     def start(self, name: str, *words: str, **env: str) -> ManagedProcess:
         """Start a command of the platform."""
         return self.fleet.start(name, platform_command(*words), {**self.env, **env})
+
+    def start_watcher(self, name: str, **env: str) -> ManagedProcess:
+        """Start a watcher that draws nothing by Evidently, for tests of what watchers decide and share."""
+        return self.fleet.start(name, [sys.executable, "-P", str(WATCHER)], {**self.env, **env})
 
     def kill(self, child: ManagedProcess) -> None:
         """kill -9, that process alone."""

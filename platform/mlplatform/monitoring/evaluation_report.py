@@ -91,7 +91,9 @@ def _finish_report(report: Path, rule: Rule, window: Window) -> None:
 
 
 def measure_with_evidently(window: Window, rule: Rule, report: Path | None) -> EvidentlyMetrics:
-    """Evidently's numbers for the window, and its HTML at `report` when a path is given."""
+    """Evidently's numbers for the window, and its HTML at `report` when a path is given; none for an empty window."""
+    if not window.rows:
+        return EvidentlyMetrics(0, 0, None, {}, None)
     from monitors.windows.evidently_adapter import (
         compute_metrics,  # several seconds of import: only processes that judge pay it
     )

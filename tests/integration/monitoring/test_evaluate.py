@@ -1,5 +1,6 @@
 """One turn of the loop: what follows from a window, written whole or not at all."""
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -346,6 +347,16 @@ def test_the_real_evidently_agrees_with_the_counts_and_writes_the_report(world: 
     assert all_evaluations(world) == [evaluation]
     assert evaluation.report is not None
     assert "<html" in Path(evaluation.report).read_text(encoding="utf-8")[:2000].lower()
+
+
+def test_a_window_without_answers_is_measured_without_loading_evidently(
+    world: AppContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "monitors.windows.evidently_adapter", None)  # importing it fails
+    evaluation = look(world, measure=measure_with_evidently)
+    assert evaluation is not None
+    assert evaluation.measured is not None
+    assert (evaluation.measured["n_predictions"], evaluation.measured["accuracy"]) == (0, None)
 
 
 def test_an_alert_whose_rule_is_no_longer_written_is_closed(world: AppContext) -> None:

@@ -14,7 +14,7 @@ from tests.support.platform_processes import World
 def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(world: World) -> None:
     world.record(120, right=0.5)
     secret = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SECRET": "whsec_" + "A" * 32}
-    first = world.start("first", "watch", **secret)
+    first = world.start_watcher("first", **secret)
 
     def running() -> list[retraining_queue.Retraining]:
         with world.context.database.read() as connection:
@@ -29,7 +29,7 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
     with world.context.database.read() as connection:
         told_before = {message.idempotency_key for message in outbox.recent_messages(connection)}
     world.kill(first)
-    world.start("second", "watch", **secret)
+    world.start_watcher("second", **secret)
 
     def ended() -> bool:
         with world.context.database.read() as connection:
@@ -61,7 +61,7 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
 
 def test_the_training_process_ends_with_its_watcher(world: World) -> None:
     world.record(60, right=1.0)
-    watcher = world.start("watcher", "watch")
+    watcher = world.start_watcher("watcher")
     with world.context.database.write() as connection:
         queued, _ = retraining_queue.request(
             connection,

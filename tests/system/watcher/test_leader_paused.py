@@ -88,7 +88,7 @@ def test_a_paused_leader_is_replaced_on_postgres(world: World) -> None:
 def replaced_while_paused(world: World) -> None:
     """Twice in turn the leader is stopped past its lease, then let go on."""
     world.record(120, right=0.5)
-    watchers = [world.start(f"watcher-{number}", "watch", **HOOK) for number in (1, 2)]
+    watchers = [world.start_watcher(f"watcher-{number}", **HOOK) for number in (1, 2)]
     for _ in range(2):
         paused = paused_leader(world, watchers)
         lost = latest(world)
@@ -189,7 +189,7 @@ def test_locks_of_a_process_paused_inside_a_transaction_are_freed() -> None:
 def test_a_database_that_was_away_finds_the_watchers_at_work_again(world: World) -> None:
     with behind_a_door(world) as (moved, proxy):
         moved.record(120, right=0.5)
-        watchers = [moved.start(f"watcher-{number}", "watch", **HOOK) for number in (1, 2)]
+        watchers = [moved.start_watcher(f"watcher-{number}", **HOOK) for number in (1, 2)]
         moved.wait("evaluations", lambda: evaluated(moved) > 3)
         proxy.shut()
         moved.wait("no leader", lambda: leader(moved) is None)

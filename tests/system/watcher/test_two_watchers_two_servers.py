@@ -43,7 +43,7 @@ def share_the_work(world: World) -> None:
         for port, ledger in zip(ports, ledgers, strict=True):
             clients.enter_context(client_of(f"http://127.0.0.1:{port}", ledger, pause=0.1))
         for number in (1, 2):
-            world.start(f"watcher-{number}", "watch")
+            world.start_watcher(f"watcher-{number}")
 
         def retrained() -> bool:
             with world.context.database.read() as connection:
