@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlplatform.context import AppContext
-from mlplatform.promotion.promotion_service import promotion_service
+from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining.worker import training_worker
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
@@ -42,7 +42,7 @@ def with_blanks(split: Split) -> Split:
     return Split(**{name: widened(name) for name in ("train", "validation", "golden", "stream")})
 
 
-def test_the_candidate_that_knows_the_new_class_replaces_the_champion_that_does_not(bars: AppContext) -> None:
+def test_a_candidate_that_knows_a_new_class_is_for_a_person_to_promote_and_breaks_nothing(bars: AppContext) -> None:
     split = bars_split(60)
     first = bars_family(split)
     assert training_worker(bars).train(first, "the first", "me").promotion is not None
@@ -55,7 +55,11 @@ def test_the_candidate_that_knows_the_new_class_replaces_the_champion_that_does_
     assert said[:, 1].max() == 0.0
     assert (said.argmax(axis=1) == golden.labels)[known].mean() > 0.9
     outcome = training_worker(bars).train(gained, "a class was added", "me")
-    assert outcome.candidate.verdict.outcome == "promote"
+    verdict = outcome.candidate.verdict
+    assert verdict.outcome == "inconclusive"
+    assert verdict.reasons[0].endswith("let a person promote a version judged on the new one, which pins it.")
+    by_hand = PromotionRequest("bars", 2, 1, "promote", "ada", "it knows blanks")
+    promotion_service(bars).promote(by_hand)
     assert bars.catalog.contract("bars", 1).classes == ("upright", "lying")
     assert bars.catalog.contract("bars", 2).classes == ("lying", "blank", "upright")
     current = promotion_service(bars).current("bars")
