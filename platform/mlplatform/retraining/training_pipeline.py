@@ -17,3 +17,12 @@ def training_pipeline(settings: Settings, find: Callable[[str], Pipeline] = find
             "is served and watched; set PLATFORM_MODEL to the pipeline's name"
         )
     return pipeline
+
+
+def require_model(pipeline: Pipeline, model: str) -> None:
+    """Raise SettingsError unless the pipeline makes versions of the model that a retraining is of."""
+    if pipeline.name != model:
+        raise SettingsError(
+            f"the retraining is of {model!r}, and PLATFORM_PIPELINE makes versions of {pipeline.name!r}; run "
+            f"its worker with the pipeline of {model!r}"
+        )

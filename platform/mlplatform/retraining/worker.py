@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from mlplatform.alerting import alert_records
 from mlplatform.clock import Clock
 from mlplatform.context import AppContext
-from mlplatform.errors import ConflictError, FencedError, SettingsError
+from mlplatform.errors import ConflictError, FencedError
 from mlplatform.ids import uuid7
 from mlplatform.promotion.promotion_history import Promotion, PromotionKind
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
@@ -33,7 +33,7 @@ from mlplatform.retraining.training_labels import (
     open_label_review,
     retraining_policy,
 )
-from mlplatform.retraining.training_pipeline import training_pipeline
+from mlplatform.retraining.training_pipeline import require_model, training_pipeline
 from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw_versions
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
@@ -155,11 +155,7 @@ class TrainingWorker:
             errors_since = alert_records.earliest_change_point(connection, retraining_queue.alerts_of(row))
         tags = {**provenance_tags(row.alert_id or row.trigger, code_revision()), RETRAINING_TAG: row.id}
         pipeline = find_pipeline(self.settings)
-        if pipeline.name != row.pipeline:
-            raise SettingsError(
-                f"the retraining is of {row.pipeline!r}, and PLATFORM_PIPELINE={self.settings.pipeline} makes versions "
-                f"of {pipeline.name!r}"
-            )
+        require_model(pipeline, row.pipeline)
         # 2. The labels there are, and the champion to compare with.
         heartbeat.set_step("gathering labels")
         inputs = self._training_inputs(pipeline, row.reason, None, tags, errors_since)
