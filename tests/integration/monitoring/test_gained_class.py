@@ -14,9 +14,12 @@ from mlplatform.monitoring.backtest.backtest import run_backtest
 from mlplatform.monitoring.evaluation_report import measure_with_evidently, write_report
 from mlplatform.operations.queries import load_prediction
 from mlplatform.promotion.rollout_service import begin_rollout
+from mlplatform.serve.api_server import build_server
+from mlplatform.settings import Settings
 from mlplatform.web.dashboard import overview_page
 from registry.errors import CorruptModelError
 from registry.model_contract import image_classifier
+from tests.support.api_server import loaded, predict, running
 from tests.support.monitoring_world import answer, look, promote, rule, tick, with_rules
 from tests.support.platform_world import FakeCatalog, picture, prediction, recorded
 from tests.support.version_folder import DIGITS
@@ -98,3 +101,24 @@ def test_a_version_that_takes_other_inputs_is_not_tried_beside_the_champion(cont
     with pytest.raises(ConflictError, match="version 3 takes other inputs than champion 1"):
         begin_rollout(context, 3, "shadow", 0.0, "ada", "to see")
     assert picture(0).shape == (28, 28)
+
+
+def elsewhere(settings: Settings) -> Settings:
+    """A pipeline whose code is not here."""
+    return settings.model_copy(update={"pipeline": "no_such.models:PIPELINE", "model": "digits"})
+
+
+def test_a_watcher_judges_a_model_whose_pipeline_cannot_be_imported(context: AppContext) -> None:
+    world = gaining(context.replace(settings=elsewhere(context.settings)))
+    answer(world, 20, 30)
+    made = look(world)
+    assert made is not None
+    assert made.state == "breach"
+
+
+def test_a_server_answers_for_a_model_whose_pipeline_cannot_be_imported(lite: AppContext) -> None:
+    server = build_server(lite.replace(settings=elsewhere(lite.settings)))
+    server.model_slot.swap(loaded(1))
+    with running(server) as client:
+        [made] = predict(client)
+        assert client.post("/v1/feedback", json={"prediction_id": made, "label": "4"}).status_code < 300
