@@ -71,6 +71,8 @@ def feedback_router(
             for item in claim_items(context, reviewer, limit)
             if item.claimed_until is not None
         ]
-        return ReviewMany(answers=answers, classes=list(context.pipeline.classes))
+        with context.database.read() as connection:
+            classes = context.contracts.label_classes(connection, context.model_name)
+        return ReviewMany(answers=answers, classes=list(classes))
 
     return router
