@@ -58,7 +58,7 @@ LABELS = 60
 def label_to_alarm(tracer: FileTracer, home: Path) -> None:
     """Labels arrive and the rule's next evaluation fires its alert; nobody is notified."""
     context = _world(home)
-    labels = _wrong_predictions(context, _pipeline())
+    labels = _wrong_predictions(context, context.pipeline)
     tracer.install()
     with tracer.recording():
         record_labels(context, labels)
@@ -68,7 +68,7 @@ def label_to_alarm(tracer: FileTracer, home: Path) -> None:
 def slot_to_notice(tracer: FileTracer, home: Path) -> None:
     """A schedule slot is evaluated, its alert fires and the notice is in the outbox."""
     context = _world(home)
-    record_labels(context, _wrong_predictions(context, _pipeline()))
+    record_labels(context, _wrong_predictions(context, context.pipeline))
     lease = _leader_lease(context)
     tracer.install()
     with tracer.recording():
@@ -82,7 +82,7 @@ def alert_to_swap(tracer: FileTracer, home: Path) -> None:
     context, slot = _world(home), ModelSlot()
     reloader = ModelReloader(context, slot, lambda _: None)
     assert reloader.poll()
-    record_labels(context, _wrong_predictions(context, _pipeline()))
+    record_labels(context, _wrong_predictions(context, context.pipeline))
     lease = _leader_lease(context)
     _fire(context, "repaired", lease)
     supervisor = retraining_supervisor(context, lambda _id, _owner: [sys.executable, "-c", ""])
@@ -92,21 +92,18 @@ def alert_to_swap(tracer: FileTracer, home: Path) -> None:
         supervisor.tick(lease)
         with context.database.read() as connection:
             [row] = retraining_queue.recent(connection)
-        state = worker.run_retraining(row.id, str(row.owner), lambda _settings: _pipeline())
+        state = worker.run_retraining(row.id, str(row.owner), lambda _name: context.pipeline)
         is_swapped = reloader.poll()
     supervisor.close()
     assert (state, is_swapped) == ("succeeded", True), (state, is_swapped, reloader.error)
 
 
-def _pipeline() -> Pipeline:
-    return bars_family(bars_split(200))
-
-
 def _world(home: Path) -> AppContext:
     """A platform whose champion, of unlucky labels, is wrong about every other bar."""
-    settings = Settings(_env_file=None, home=home, alerts_file=home / "alerts.yaml", pipeline="bars")
+    settings = Settings(_env_file=None, home=home, alerts_file=home / "alerts.yaml")
     settings.alerts_file.write_text(RULES, encoding="utf-8")
-    context, pipeline = AppContext(settings, FakeClock()), _pipeline()
+    pipeline = bars_family(bars_split(200))
+    context = AppContext(settings, FakeClock(), pipeline=pipeline)
     worker = training_worker(context)
     outcome = worker.train(replace(pipeline, load=lambda _folder: _mislabelled_split()), "the first", "benchmark")
     version = outcome.candidate.version

@@ -31,9 +31,7 @@ from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
 from pipelines.training.network import build_network
 from registry.catalog import Catalog
-from registry.model_contract import ModelContract
-from registry.model_package import MODEL_FILE, ONNX_FILE, read_contract
-from tests.support.version_folder import write_contract
+from registry.model_package import MODEL_FILE, ONNX_FILE
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = ("platform", "pipelines", "monitors", "registry")
@@ -110,9 +108,6 @@ class _OneVersion(Catalog):
     def download(self, name: str, version: int, target: Path) -> Path:  # noqa: ARG002
         return self._folder
 
-    def contract(self, name: str, version: int) -> ModelContract:  # noqa: ARG002
-        return read_contract(self._folder)
-
 
 def predict_story(tracer: FileTracer, home: Path) -> None:
     """One prediction request to a server with default settings, from its bytes to its row."""
@@ -120,7 +115,6 @@ def predict_story(tracer: FileTracer, home: Path) -> None:
     network = build_network(pipeline.recipe(), len(pipeline.classes), height=pipeline.height, width=pipeline.width)
     exportable = build_exportable(network, height=pipeline.height, width=pipeline.width)
     save_exportable(exportable, home / "model" / MODEL_FILE)
-    write_contract(home / "model", pipeline.contract)
     (home / "model" / ONNX_FILE).write_bytes(export_onnx(exportable))
     settings = Settings(_env_file=None, home=home, poll_seconds=3600, baseline_calls=20)
     context = AppContext(settings, catalog=_OneVersion(home / "model"))

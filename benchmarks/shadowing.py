@@ -33,9 +33,6 @@ from pipelines.engines.torch_engine import load_torch_engine, set_threads
 from pipelines.image.grey_png import encode_png
 from pipelines.training.network import build_network
 from registry.catalog import Catalog
-from registry.model_contract import ModelContract
-from registry.model_package import read_contract
-from tests.support.version_folder import write_contract
 
 ROOT = Path(__file__).parent.parent
 NAME = "digits"
@@ -53,9 +50,6 @@ class Shelf(Catalog):
     def download(self, name: str, version: int, target: Path) -> Path:  # noqa: ARG002
         return self._folder
 
-    def contract(self, name: str, version: int) -> ModelContract:  # noqa: ARG002
-        return read_contract(self._folder)
-
 
 def serve_here(home: Path, port: int) -> None:
     """The server process."""
@@ -69,7 +63,7 @@ def serve_here(home: Path, port: int) -> None:
     server = build_server(context)
     server.model_slot.swap(
         LoadedModel(
-            NAME, 1, load_torch_engine(home / "model" / "data" / "model.pt2", find_pipeline(NAME).classes), utc_now()
+            NAME, 1, load_torch_engine(home / "model" / "data" / "model.pt2", context.pipeline.classes), utc_now()
         )
     )
     serve(server, "127.0.0.1", port)
@@ -99,7 +93,6 @@ def _measured(home: Path, turns: int, seconds: float, rate: float) -> dict[str, 
     save_exportable(
         build_exportable(network, height=pipeline.height, width=pipeline.width), home / "model" / "data" / "model.pt2"
     )
-    write_contract(home / "model", pipeline.contract)
     database = Database(f"sqlite:///{home / 'platform.db'}")
     database.upgrade()
     port = free_port()

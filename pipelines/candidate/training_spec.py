@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.candidate.champion_classes import align_champion
 from pipelines.data import FeedbackRows, ImageSet, Split
 from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
-from pipelines.errors import TrainingError
 from pipelines.labels.label_curation import (
     ExcludedLabel,
     LabelQuotas,
@@ -19,7 +17,6 @@ from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
 from registry.catalog import GOLDEN_DIGEST_TAG, Catalog
 from registry.gate.verdict import GatePolicy
-from registry.model_package import read_contract
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +65,9 @@ class TrainingSpec:
 
 
 def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Path, model_file: str) -> Champion:
-    """Fetch a registered version as the one to beat, on the classes that the pipeline has now.
-
-    Raises TrainingError where it takes other inputs: no row could be given to both.
-    """
-    folder = catalog.download(pipeline.name, version, cache)
-    path, contract = folder / model_file, read_contract(folder)
-    if contract.inputs != pipeline.contract.inputs:
-        raise TrainingError(
-            f"version {version} of {pipeline.name} takes {contract.inputs}, and the pipeline makes versions that take "
-            f"{pipeline.contract.inputs}: they cannot be compared; give the pipeline another name, which begins anew"
-        )
+    """Fetch a registered version as the one to beat."""
+    path = catalog.download(pipeline.name, version, cache) / model_file
     tags = catalog.version(pipeline.name, version).tags
     noted = tags.get("size_bytes")  # of the same export as the candidate's
     size = int(noted) if noted else path.stat().st_size
-    engine = align_champion(load_torch_engine(path, contract.classes), pipeline.classes)
-    return Champion(version, engine, size, tags.get(GOLDEN_DIGEST_TAG, ""))
+    return Champion(version, load_torch_engine(path, pipeline.classes), size, tags.get(GOLDEN_DIGEST_TAG, ""))

@@ -33,8 +33,8 @@ def main(home: str, port: str, recorder: str = "thread") -> None:
     """Serve until told to end."""
     context = AppContext(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000), catalog=FakeCatalog())
     server = build_server(context, writer=ProcessWriter(context.settings.store_url) if recorder == "process" else None)
-    predictor = Slow(tuple("0123456789"), 28, 28)
-    server.model_slot.swap(LoadedModel(context.model_name, 1, predictor, utc_now()))
+    predictor = Slow(context.pipeline.classes, 28, 28)
+    server.model_slot.swap(LoadedModel(context.pipeline.name, 1, predictor, utc_now()))
     serve(server, "127.0.0.1", int(port))
 
 

@@ -36,8 +36,7 @@ from pipelines.engines.exportable import Exportable, build_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from registry.errors import CorruptModelError
 from registry.model_package import MODEL_FILE
-from tests.support.platform_world import START, DigitContracts, FakeCatalog, picture
-from tests.support.version_folder import write_contract
+from tests.support.platform_world import START, FakeCatalog, picture
 
 CLASSES = tuple("0123456789")
 NAME = "digits"
@@ -135,7 +134,6 @@ class StockedCatalog(FakeCatalog):
         folder = target / name / str(version)
         (folder / MODEL_FILE).parent.mkdir(parents=True, exist_ok=True)
         (folder / MODEL_FILE).write_bytes(self.files[version])
-        write_contract(folder)
         return folder
 
 
@@ -210,8 +208,7 @@ def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> 
     )
     settings.home.mkdir()
     shutil.copy(sqlite_template, settings.home / "platform.db")
-    contracts = DigitContracts(lambda: stocked)
-    made = AppContext(small, database=Flaky(Database(settings.store_url)), catalog=stocked, contracts=contracts)
+    made = AppContext(small, database=Flaky(Database(settings.store_url)), catalog=stocked)
     yield made
     made.database.close()
 

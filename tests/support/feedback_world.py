@@ -59,9 +59,7 @@ def chosen(
 ) -> tuple[Rows, TrainingLabels]:
     """What a retraining would learn from, as its process finds out."""
     limits = limits or policy_of(context)
-    material = load_training_labels(
-        context.database, PIPELINE.name, PIPELINE.contract, limits.group_by, limits.quotas.trusted
-    )
+    material = load_training_labels(context.database, PIPELINE, limits.group_by, limits.quotas.trusted)
     order = TrainingSpec(
         PIPELINE,
         PIPELINE.recipe(None),

@@ -10,10 +10,9 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from mlplatform.context import AppContext
-from mlplatform.errors import ModelUnavailableError
 from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
 from mlplatform.settings import Settings
@@ -21,12 +20,9 @@ from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.feedback import outcomes
 from mlplatform.store.timeouts import DatabaseTimeouts
-from mlplatform.store.version_contracts import VersionContracts
 from pipelines.data import content_hash, image_row
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
-from registry.model_contract import ModelContract
-from tests.support.version_folder import DIGITS
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POSTGRES = os.environ.get("PLATFORM_TEST_POSTGRES_URL", "")
@@ -55,7 +51,6 @@ class FakeCatalog(Catalog):
         self.held: dict[tuple[str, int], RegisteredVersion] = {}
         self.pointers: dict[tuple[str, str], int] = {}
         self.away: Exception | None = None
-        self.contracts: dict[tuple[str, int], ModelContract] = {}
 
     def add(self, name: str, version: int, tags: Mapping[str, str] | None = None) -> RegisteredVersion:
         made = RegisteredVersion(name, version, f"run-{version}", START, dict(tags or {}), f"card {version}", (), "")
@@ -67,10 +62,6 @@ class FakeCatalog(Catalog):
         if (name, version) not in self.held:
             raise UnknownVersionError(f"Model {name!r} has no version {version}")
         return self.held[name, version]
-
-    def contract(self, name: str, version: int) -> ModelContract:
-        self.version(name, version)
-        return self.contracts.get((name, version), DIGITS)
 
     def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
         self._ask()
@@ -100,22 +91,6 @@ class FakeCatalog(Catalog):
     def _ask(self) -> None:
         if self.away is not None:
             raise self.away
-
-
-class DigitContracts(VersionContracts):
-    """The contracts of a registry in which what nobody added reads digits."""
-
-    def of(self, connection: Connection, model: str, version: int) -> ModelContract:
-        try:
-            return super().of(connection, model, version)
-        except UnknownVersionError:
-            return DIGITS
-
-    def label_classes(self, connection: Connection, model: str) -> tuple[str, ...]:
-        try:
-            return super().label_classes(connection, model)
-        except ModelUnavailableError:
-            return DIGITS.classes
 
 
 @pytest.fixture
@@ -202,8 +177,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def context(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> AppContext:
     """A platform whose database, registry and clock are the test's."""
-    contracts = DigitContracts(lambda: catalog)
-    return AppContext(settings, clock, database=database, catalog=catalog, contracts=contracts)
+    return AppContext(settings, clock, database=database, catalog=catalog)
 
 
 def picture(seed: int) -> np.ndarray:

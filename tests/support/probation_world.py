@@ -32,8 +32,6 @@ Probabilities = NDArray[np.float32]
 class Reads:
     """A version that reads the same class in every picture, and notes how many it was shown."""
 
-    classes = tuple("0123456789")
-
     def __init__(self, answer: str) -> None:
         self.answer, self.shown = answer, 0
 
@@ -79,8 +77,7 @@ class Watched(FakeCatalog):
     """A registry whose every call may be the last that a process makes."""
 
     def __init__(self, inner: FakeCatalog, database: Dying) -> None:
-        super().__init__()
-        self.held, self.pointers = inner.held, inner.pointers
+        self.held, self.pointers, self.away = inner.held, inner.pointers, None
         self._database = database
 
     def _ask(self) -> None:

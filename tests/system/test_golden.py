@@ -88,8 +88,6 @@ from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEviden
 from registry.gate.paired_comparison import PairedPredictions
 from registry.gate.policy import GatePolicy
 from registry.gate.verdict import gate_verdict, replay_verdict
-from registry.model_contract import ModelContract
-from tests.support.version_folder import write_contract
 
 ROOT: Final = Path(__file__).parents[2]
 GOLDEN: Final = ROOT / "tests" / "golden" / "behaviour.json"
@@ -257,9 +255,6 @@ class Registry(Catalog):
     def delete_tag(self, name: str, version: int, key: str) -> None:
         self._tagged[version].pop(key, None)
 
-    def contract(self, name: str, version: int) -> ModelContract:
-        return find_pipeline("digits").contract
-
     def download(self, name: str, version: int, target: Path) -> Path:
         return self._folder
 
@@ -281,7 +276,6 @@ class World:
             public_url="https://ml.example.org",
             mlflow_public_url="https://mlflow.example.org",
         )
-        write_contract(folder, find_pipeline("digits").contract)
         self.registry = Registry(folder)
         self.parts = platform_of(self.settings, clock, self.registry)
 

@@ -85,7 +85,7 @@ def rollback(reason: ReasonOption = "rolled back by hand", by: ByOption = "cli",
     from mlplatform.settings import load_settings
 
     context = create_context(load_settings())
-    promotion = promotion_service(context).rollback(context.model_name, by, reason)
+    promotion = promotion_service(context).rollback(context.pipeline.name, by, reason)
     echo(
         to_jsonable(promotion),
         f"version {promotion.to_version} is champion again, after {promotion.from_version}",

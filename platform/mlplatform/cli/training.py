@@ -24,7 +24,6 @@ from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.short_ids import resolve_id
 
 if TYPE_CHECKING:
-    from pipelines.pipeline import Pipeline
     from pipelines.recipe import Recipe
     from pipelines.training.recipe_search import SearchResult
 
@@ -35,16 +34,15 @@ def run_training(
     pipeline: str | None, recipe: str | None, reason: str, data_dir: Path | None, trials: int, as_json: bool
 ) -> None:
     """`platform train`."""
-    from mlplatform.retraining.training_pipeline import training_pipeline
     from mlplatform.retraining.worker import training_worker
 
     context = create_context(load_settings(pipeline=pipeline, data_dir=data_dir))
-    worker, family = training_worker(context), training_pipeline(context.settings)
-    chosen = worker.select_recipe(family, recipe)
-    search = _search_recipe(context, family, chosen, trials, as_json) if trials else None
+    worker = training_worker(context)
+    chosen = worker.select_recipe(context.pipeline, recipe)
+    search = _search_recipe(context, chosen, trials, as_json) if trials else None
     with ProgressBar("training", quiet=as_json) as bar:
         outcome = worker.train(
-            family,
+            context.pipeline,
             reason,
             "cli",
             recipe=chosen if search is None else search.recipe,
@@ -53,7 +51,7 @@ def run_training(
     candidate, verdict = outcome.candidate, outcome.candidate.verdict
     promoted = outcome.promotion is not None
     value = {
-        "model": context.model_name,
+        "model": context.pipeline.name,
         "version": candidate.version,
         "run_id": candidate.run_id,
         "golden_accuracy": candidate.scores.accuracy,
@@ -64,7 +62,7 @@ def run_training(
         "seconds": round(candidate.seconds, 1),
     } | ({} if search is None else {"search": {"best": asdict(search.best_trial), "trials": len(search.trials)}})
     sentence = (
-        f"version {candidate.version} of {context.model_name}: golden accuracy "
+        f"version {candidate.version} of {context.pipeline.name}: golden accuracy "
         f"{candidate.scores.accuracy:.2%}; gate: {verdict.outcome}; "
         + ("it is champion now" if promoted else "it is challenger, the champion stays")
     )
@@ -79,7 +77,7 @@ def queue_retraining(reason: str, wait: bool, dry_run: bool, pipeline: str | Non
     with context.database.write() as connection:
         queued, fresh = retraining_queue.request(
             connection,
-            pipeline=context.model_name,
+            pipeline=context.pipeline.name,
             reason=reason,
             trigger="manual",
             requested_by="cli",
@@ -87,7 +85,7 @@ def queue_retraining(reason: str, wait: bool, dry_run: bool, pipeline: str | Non
             dry_run=dry_run,
         )
         audit_entries.append(connection, "cli", "ask-retrain", f"retraining/{queued}", now, {"reason": reason})
-        leader = leases.current_holder(connection, leader_lease_name(context.model_name), now)
+        leader = leases.current_holder(connection, leader_lease_name(context.pipeline.name), now)
     if not wait:
         hint = "" if leader else "; no watcher is on duty, start `platform watch`"
         verb = "queued" if fresh else "joins the queued"
@@ -135,18 +133,16 @@ def _progress_text(row: retraining_queue.Retraining) -> str:
     return ", ".join(words)
 
 
-def _search_recipe(
-    context: AppContext, pipeline: "Pipeline", base: "Recipe", trials: int, quiet: bool
-) -> "SearchResult":
+def _search_recipe(context: AppContext, base: "Recipe", trials: int, quiet: bool) -> "SearchResult":
     """The best recipe of a search on base rows; its study is kept in the home folder and goes on with each call."""
     from pipelines.training.recipe_search import search
     from pipelines.training.training_mix import subsample
 
-    split = pipeline.load(context.settings.data_dir)
+    split = context.pipeline.load(context.settings.data_dir)
     with ProgressBar("searching", quiet=quiet) as bar:
         done = itertools.count(1)
         return search(
-            pipeline,
+            context.pipeline,
             base,
             subsample(split.train, base.max_train_rows),
             split.validation,

@@ -59,11 +59,9 @@ def read_label_file(context: AppContext, path: Path, defaults: Defaults) -> list
     """
     now, lines, errors = context.clock(), list[LabelLine](), list[str]()
     file_digest = _file_digest(path, defaults)
-    with context.database.read() as connection:
-        classes = context.contracts.label_classes(connection, context.model_name)
     for number, values in _read_lines(path):
         try:
-            label = _to_label(context, classes, values, defaults, now)
+            label = _to_label(context, values, defaults, now)
         except (InvalidInputError, ValueError) as error:
             errors.append(f"{path}:{number}: {_error_text(error)}")
             continue
@@ -120,7 +118,7 @@ def _match_predictions(context: AppContext, lines: Sequence[LabelLine]) -> list[
     for line in lines:
         prediction_id = line.label.prediction_id
         try:
-            check_label_target(context.model_name, line.label, origins.get(prediction_id))
+            check_label_target(context.pipeline.name, line.label, origins.get(prediction_id))
             check_label_time(line.label, origins.get(prediction_id), now)
         except InvalidInputError as error:
             errors.append(f"line {line.number}: {error}")
@@ -223,9 +221,7 @@ def _parse_json_object(path: Path, number: int, line: str) -> dict[str, Any]:
     return values
 
 
-def _to_label(
-    context: AppContext, classes: Sequence[str], values: dict[str, Any], defaults: Defaults, now: datetime
-) -> SubmittedLabel:
+def _to_label(context: AppContext, values: dict[str, Any], defaults: Defaults, now: datetime) -> SubmittedLabel:
     fields = {name: value for name, value in vars(defaults).items() if value} | values
     if "source" not in fields:
         raise InvalidInputError("no source; add a column, or say --source audit, delayed or correction")
@@ -234,13 +230,13 @@ def _to_label(
     if unknown := fields.keys() - set(COLUMNS):
         raise InvalidInputError(f"unknown field {describe_value(min(unknown))}; allowed: {', '.join(COLUMNS)}")
     item = FeedbackIn.model_validate(fields)
-    if item.label not in classes:
-        raise InvalidInputError(f"label {item.label!r} is not a class; allowed: {', '.join(classes)}")
+    if item.label not in context.pipeline.classes:
+        raise InvalidInputError(f"label {item.label!r} is not a class; allowed: {', '.join(context.pipeline.classes)}")
     if item.at is not None and item.at > now + prediction_ids.CLOCK_SKEW:
         raise InvalidInputError(f"given at {item.at}, in the future")
     key = item.idempotency_key
     label = SubmittedLabel(item.prediction_id, item.label, item.source, item.reviewer, item.at or now, key)
-    reject_model_labels(context.model_name, [label])
+    reject_model_labels(context.pipeline.name, [label])
     return label
 
 

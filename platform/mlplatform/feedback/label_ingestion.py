@@ -59,7 +59,7 @@ def record_labels(
     a label that cannot be about its prediction, ConflictError when other processes keep interfering or a key came with
     another label before.
     """
-    reject_model_labels(context.model_name, labels)
+    reject_model_labels(context.pipeline.name, labels)
     for _ in range(MAX_TRIES):
         try:
             with context.database.write() as connection:
@@ -93,7 +93,7 @@ def match_pending_labels(context: AppContext) -> int:
     """
     now, accepted, refused = context.clock(), 0, 0
     with context.database.read() as connection:
-        matched = pending_labels.list_matched(connection, context.model_name, MATCH_BATCH_SIZE)
+        matched = pending_labels.list_matched(connection, context.pipeline.name, MATCH_BATCH_SIZE)
         if not matched and not pending_labels.has_expired(connection, now):
             return 0
     for pending in matched:
@@ -136,8 +136,8 @@ def _record_labels(
 
     # 2. Refuse all where one cannot be right.
     for label in labels:
-        check_label_target(context.model_name, label, origins.get(label.prediction_id))
-    if requests := pending_labels.find_request_ids(connection, context.model_name, awaited):
+        check_label_target(context.pipeline.name, label, origins.get(label.prediction_id))
+    if requests := pending_labels.find_request_ids(connection, context.pipeline.name, awaited):
         raise NotFoundError(
             f"{min(requests)!r} is the id of a request, not of a prediction; nothing was taken. Label each of its "
             "answers by the `id` of `predictions`"

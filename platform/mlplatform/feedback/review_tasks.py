@@ -55,7 +55,7 @@ def claim_items(context: AppContext, reviewer: str, limit: int) -> list[ReviewIt
     _check_limit(limit)
     with context.database.write() as connection:
         claims = review_samples.claim_samples(
-            connection, context.model_name, reviewer, limit, CLAIM_DURATION, context.clock()
+            connection, context.pipeline.name, reviewer, limit, CLAIM_DURATION, context.clock()
         )
         return [
             ReviewItem(
@@ -75,7 +75,9 @@ def task_items(context: AppContext, task_id: str, limit: int = MAX_ITEMS) -> lis
     _check_limit(limit)
     with context.database.read() as connection:
         open_tasks = {
-            task.id: task for task in tasks.open_tasks(connection, context.model_name) if task.kind in LABELLING_KINDS
+            task.id: task
+            for task in tasks.open_tasks(connection, context.pipeline.name)
+            if task.kind in LABELLING_KINDS
         }
         if task_id not in open_tasks:
             listed = ", ".join(open_tasks) or "none is open"
@@ -89,9 +91,7 @@ def task_items(context: AppContext, task_id: str, limit: int = MAX_ITEMS) -> lis
 
 def submit_labels(context: AppContext, review_labels: Sequence[ReviewLabel], reviewer: str) -> dict[str, int]:
     """Take labels, all or none; returns how many became audit labels, reviews, or were there already."""
-    now = context.clock()
-    with context.database.read() as connection:
-        classes = context.contracts.label_classes(connection, context.model_name)
+    classes, now = context.pipeline.classes, context.clock()
     for review_label in review_labels:
         if review_label.label not in classes:
             raise InvalidInputError(

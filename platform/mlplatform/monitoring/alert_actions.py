@@ -53,8 +53,8 @@ def start_action(
 
 def _label_audit_items(connection: Connection, classes: Sequence[str], alert: Alert) -> list[dict[str, object]]:
     """What people shall look at about the alert's class, and why; labels in doubt are named with their id."""
-    labelled = label_issue_candidates.labelled_predictions(connection, classes, alert.model, alert.version)
-    unlabelled = label_issue_candidates.unlabelled_predictions(connection, classes, alert.model, alert.version)
+    labelled = label_issue_candidates.labelled_predictions(connection, alert.model, alert.version)
+    unlabelled = label_issue_candidates.unlabelled_predictions(connection, alert.model, alert.version)
     return [
         {"id": candidate.prediction_id, "doubt": round(candidate.score, 4), "why": candidate.reason}
         | ({} if candidate.feedback_id is None else {"feedback": [candidate.feedback_id]})

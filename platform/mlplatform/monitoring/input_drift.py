@@ -31,7 +31,7 @@ from pipelines.batch import Batch
 from pipelines.errors import ModelFormatError
 from pipelines.inputs.codec_of import codec_of
 from pipelines.inputs.input_codec import InputCodec
-from registry.model_package import MODEL_FILE, read_contract
+from registry.model_package import MODEL_FILE
 
 if TYPE_CHECKING:
     from mlplatform.context import AppContext
@@ -113,7 +113,6 @@ class InputDriftMonitor:
             if champion is None:
                 return SamplePair(None, 0, 0, None)
             version = champion.to_version
-            codec = codec_of(self.context.contracts.of(connection, name, version).inputs)
             period = reference_period(connection, name, version, rule.reference)
             window = period.comparable_window(now - rule.window, now)
             hours = reference_hours(period) if window is None else matching_hours(period, window)
@@ -129,7 +128,7 @@ class InputDriftMonitor:
         embed = self._embedder(version)
         noun, clusters = _clusters(rule.by, first, newest)
         of_first, of_newest = (
-            _feature_sample(inputs, codec, embed, named)
+            _feature_sample(inputs, codec_of(self.context.pipeline.contract.inputs), embed, named)
             for inputs, named in zip((first, newest), clusters, strict=True)
         )
         return SamplePair(version, len(first), len(newest), (of_first, of_newest), cluster_noun=noun)
@@ -144,9 +143,10 @@ class InputDriftMonitor:
         from pipelines.engines.embedding import Embedder
         from pipelines.engines.torch_engine import load_torch_engine
 
-        folder = self.context.catalog.download(self.context.model_name, version, self.context.model_cache)
+        family = self.context.pipeline
+        path = self.context.catalog.download(family.name, version, self.context.model_cache) / MODEL_FILE
         try:
-            return Embedder(load_torch_engine(folder / MODEL_FILE, read_contract(folder).classes))
+            return Embedder(load_torch_engine(path, family.classes))
         except ModelFormatError as error:
             log.warning("pictures of version %d are compared by plain numbers only: %s", version, error)
             return None

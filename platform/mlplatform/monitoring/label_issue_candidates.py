@@ -1,6 +1,5 @@
 """Reads the newest predictions of a version, labelled and not, that label audits are chosen from."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select
@@ -14,21 +13,14 @@ MAX_ROWS = 5_000
 BATCH_SIZE = 1_000
 
 
-def unlabelled_predictions(
-    connection: Connection, classes: Sequence[str], model_name: str, version: int
-) -> list[RecordedPrediction]:
+def unlabelled_predictions(connection: Connection, model_name: str, version: int) -> list[RecordedPrediction]:
     """The newest answers of that version that nobody labelled."""
     free = predictions.c.id.not_in(select(feedback.c.prediction_id))
     rows = _newest_rows(connection, model_name, version, free)
-    return [
-        RecordedPrediction(row.id, row.label, _padded(row.probabilities, classes), input_hash=row.image_hash)
-        for row in rows
-    ]
+    return [RecordedPrediction(row.id, row.label, row.probabilities, input_hash=row.image_hash) for row in rows]
 
 
-def labelled_predictions(
-    connection: Connection, classes: Sequence[str], model_name: str, version: int
-) -> list[RecordedPrediction]:
+def labelled_predictions(connection: Connection, model_name: str, version: int) -> list[RecordedPrediction]:
     """The newest labelled answers of that version, each with the label that counts."""
     current = select(feedback.c.prediction_id).where(feedback.c.superseded_by.is_(None))
     rows = _newest_rows(connection, model_name, version, predictions.c.id.in_(current))
@@ -37,22 +29,11 @@ def labelled_predictions(
     reviewed = {label.prediction_id for label in labels if label.source == "review"}
     return [
         RecordedPrediction(
-            row.id,
-            row.label,
-            _padded(row.probabilities, classes),
-            truth.label,
-            truth.id,
-            row.id in reviewed,
-            row.image_hash,
+            row.id, row.label, row.probabilities, truth.label, truth.id, row.id in reviewed, row.image_hash
         )
         for row in rows
         if (truth := counting.get(row.id)) is not None
     ]
-
-
-def _padded(probabilities: Sequence[float], classes: Sequence[str]) -> list[float]:
-    """A probability for every class; classes that the version does not know come last, and have none."""
-    return [*probabilities, *[0.0] * (len(classes) - len(probabilities))]
 
 
 def _newest_rows(

@@ -74,11 +74,11 @@ def estimate_from_rows(context: AppContext, rule: Rule, now: datetime) -> RowEst
 
     It may take long, and may run a user's code: so it is computed before the transaction that decides.
     """
+    classes = context.pipeline.classes
     with context.database.read() as connection:
         champion = promotion_history.latest_promotion(connection, context.rules.model)
         if champion is None:
             return None
-        classes = context.contracts.classes_of(connection, champion.model_name, champion.to_version)
         if rule.reads_labels:
             window = _load_labelled_window(connection, classes, rule, champion, now)
         else:
@@ -124,6 +124,5 @@ def _truth_probabilities(
     for first in range(0, len(ids), ID_BATCH_SIZE):
         batch = predictions.c.id.in_(ids[first : first + ID_BATCH_SIZE])
         for row in connection.execute(select(predictions.c.id, predictions.c.probabilities).where(batch)):
-            place = truths[row.id]  # a class that the version does not know has the chance 0
-            probabilities[row.id] = float(row.probabilities[place]) if place < len(row.probabilities) else 0.0
+            probabilities[row.id] = float(row.probabilities[truths[row.id]])
     return probabilities

@@ -79,10 +79,6 @@ def load_slow_inputs(
     context: AppContext, rule: Rule, slot: datetime, now: datetime, drift: InputDriftMonitor
 ) -> SlowInputs:
     """Estimate from rows or compare inputs, where the rule asks for it; in no transaction, for it takes seconds."""
-    with context.database.read() as connection:
-        champion = promotion_history.latest_promotion(connection, context.rules.model)
-        if champion is not None:  # so that nobody waits for the registry in the transaction that decides
-            context.contracts.of(connection, champion.model_name, champion.to_version)
     needs = rule.metric_spec.data_needs
     if "sample" in needs:
         return SlowInputs(row_estimate=estimate_from_rows(context, rule, now))
@@ -101,14 +97,13 @@ def load_inputs(
 
     Detectors read on here: which labels have to be counted again follows from the change that they find.
     """
-    name, needs = context.rules.model, rule.metric_spec.data_needs
+    name, classes, needs = context.rules.model, context.pipeline.classes, rule.metric_spec.data_needs
     # Which version serves, and whether there is anything left to decide about it.
     champion = promotion_history.latest_promotion(connection, name)
     if champion is None or evaluations.was_evaluated(connection, name, rule.name, slot):
         return None
     if slow.row_estimate is not None and slow.row_estimate.version != champion.to_version:
         return None  # a new champion came while its predecessor's rows were measured
-    classes = context.contracts.classes_of(connection, name, champion.to_version)
     # What the version is compared with.
     baseline = load_baseline(connection, champion)
     # What came since the last evaluation, each label or minute once.

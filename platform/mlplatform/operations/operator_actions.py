@@ -99,7 +99,7 @@ def load_model_card(context: AppContext, version: int) -> str:
 
     Where the version has answered in production, a section says what that showed, read from the store now.
     """
-    registered = context.catalog.version(context.model_name, version)
+    registered = context.catalog.version(context.pipeline.name, version)
     text = context.tracking.read_text(registered.run_id, "model_card.md") or registered.description
     section = production_record(context, version)
     return text if section is None else with_production(text, section)
@@ -119,7 +119,7 @@ def promote_version(
 
     Raises ConflictError against the gate's verdict, and for a version in quarantine, unless forced.
     """
-    name = context.model_name
+    name = context.pipeline.name
     gate = context.catalog.version(name, version).tags.get("gate", "unknown")
     current = promotion_service(context).current(name)
     if current is not None and current.to_version == version:
@@ -141,7 +141,7 @@ def quarantine_version(context: AppContext, version: int, reason: str, actor: st
 
     Raises ConflictError for the champion, and UnknownVersionError.
     """
-    name = context.model_name
+    name = context.pipeline.name
     context.catalog.version(name, version)
     with context.database.write() as connection:
         champion = promotion_history.latest_promotion(connection, name)

@@ -40,16 +40,13 @@ def load_prediction(context: AppContext, prediction_id: str) -> PredictionDetail
         row = prediction_records.find(connection, prediction_id)
         labels = label_records.current_labels(connection, prediction_id)
         shadows = shadow_predictions.list_by_prediction(connection, prediction_id)
-        classes = {
-            version: context.contracts.of(connection, row.model_name, version).classes
-            for version in {row.model_version, *(shadow.model_version for shadow in shadows)}
-        }
+    classes = context.pipeline.classes
     return PredictionDetail(
         id=row.id,
         at=row.at,
         label=row.label,
         confidence=row.confidence,
-        probabilities=dict(zip(classes[row.model_version], row.probabilities, strict=True)),
+        probabilities=dict(zip(classes, row.probabilities, strict=True)),
         latency_ms=row.latency_ms,
         model=ModelName(name=row.model_name, version=row.model_version),
         image_hash=row.image_hash,
@@ -62,7 +59,7 @@ def load_prediction(context: AppContext, prediction_id: str) -> PredictionDetail
             ShadowOut(
                 label=shadow.label,
                 confidence=shadow.confidence,
-                probabilities=dict(zip(classes[shadow.model_version], shadow.probabilities, strict=True)),
+                probabilities=dict(zip(classes, shadow.probabilities, strict=True)),
                 model=ModelName(name=row.model_name, version=shadow.model_version),
             )
             for shadow in shadows
@@ -84,7 +81,7 @@ def find_report(context: AppContext, evaluation_id: str) -> Path:
 
 def model_overview(context: AppContext) -> ModelOverview:
     """Versions of the served model with their probation and quarantine, its champion, and the newest promotions."""
-    name = context.model_name
+    name = context.pipeline.name
     versions = context.catalog.versions(name)
     with context.database.read() as connection:
         history = promotion_history.promotion_history(connection, name, limit=20)
@@ -135,7 +132,7 @@ def _newest_probation(connection: Connection, model: str) -> ProbationView | Non
 
 def platform_status(context: AppContext) -> PlatformStatus:
     """The platform at a glance: processes, champion and its probation, counts, open alerts, retrainings, outbox."""
-    now, name = context.clock(), context.model_name
+    now, name = context.clock(), context.pipeline.name
     with context.database.read() as connection:
         promotion = promotion_history.latest_promotion(connection, name)
         alerts = to_jsonable(alert_records.list_alerts(connection, model_name=name, limit=MAX_ALERTS))

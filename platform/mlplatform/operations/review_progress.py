@@ -17,7 +17,7 @@ def review_progress(context: AppContext) -> ReviewStatus:
 
     Raises NotFoundError without a champion.
     """
-    now, name = context.clock(), context.model_name
+    now, name = context.clock(), context.pipeline.name
     with context.database.read() as connection:
         champion = promotion_history.latest_promotion(connection, name)
         if champion is None:

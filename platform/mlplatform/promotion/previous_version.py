@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
@@ -26,6 +26,7 @@ from mlplatform.store.prediction import PredictionRecord
 from pipelines.batch import Batch
 from pipelines.errors import PipelineError
 from pipelines.inputs.input_codec import InputCodec
+from pipelines.pipeline import Pipeline
 from registry.catalog import Catalog
 from registry.errors import RegistryError
 
@@ -36,32 +37,25 @@ log = logging.getLogger(__name__)
 MAX_ASKED_PER_TICK: Final = 256
 TRAFFIC_PERIOD: Final = timedelta(days=1)
 """The last stretch of the version before's service: its traffic says about which part of the answers it is asked."""
+Predictor = Callable[[Batch], "np.ndarray[Any, Any]"]
 
 
-class Predictor(Protocol):
-    """A version ready to predict, with its classes in the order of its probabilities."""
-
-    classes: tuple[str, ...]
-
-    def __call__(self, batch: Batch) -> "np.ndarray[Any, Any]":
-        """Probabilities (n, classes) of rows."""
-
-
-def load_predictor(catalog: Catalog, model: str, model_cache: Path, version: int) -> Predictor:
-    """A registered version with its classes, ready to predict on one thread."""
-    from pipelines.engines.torch_engine import load_torch_engine, set_threads
-    from registry.model_package import MODEL_FILE, read_contract
+def load_predictor(catalog: Catalog, pipeline: Pipeline, model_cache: Path, version: int) -> Predictor:
+    """A registered version, ready to predict on one thread."""
+    from pipelines.candidate.training_spec import load_champion
+    from pipelines.engines.torch_engine import set_threads
+    from registry.model_package import MODEL_FILE
 
     set_threads(1)
-    folder = catalog.download(model, version, model_cache)
-    return load_torch_engine(folder / MODEL_FILE, read_contract(folder).classes)
+    return load_champion(catalog, pipeline, version, model_cache, MODEL_FILE).predictor
 
 
 @dataclass
 class PreviousVersion:
-    """The version before; `load` opens a version."""
+    """The version before; `load` gives a version's predictor, for `classes` in their order."""
 
-    codec: Callable[[Connection, int], InputCodec]
+    classes: Sequence[str]
+    codec: InputCodec
     compared_per_day: int
     clock: Clock
     database: Database
@@ -121,10 +115,7 @@ class PreviousVersion:
         if not asked:
             return []
         started_at = time.perf_counter()
-        loaded = self._loaded_version[1]
-        with self.database.read() as connection:
-            codec = self.codec(connection, version)
-        probabilities = loaded(codec.unpack([kept for _, kept in asked]))
+        probabilities = self._loaded_version[1](self.codec.unpack([kept for _, kept in asked]))
         spent_ms = (time.perf_counter() - started_at) * 1000 / len(asked)
         return [
             ShadowPrediction(
@@ -132,7 +123,7 @@ class PreviousVersion:
                 model_version=version,
                 trial_id=trial_id,
                 at=self.clock(),
-                label=loaded.classes[int(row.argmax())],
+                label=self.classes[int(row.argmax())],
                 probabilities=[round(float(share), 6) for share in row],
                 confidence=min(1.0, float(row.max())),
                 latency_ms=spent_ms,

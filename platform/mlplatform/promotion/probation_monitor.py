@@ -259,13 +259,12 @@ def probation_monitor(context: AppContext, load: Callable[[int], Predictor] | No
         database=context.database,
         promotions=promotion_service(context),
         previous=PreviousVersion(
-            codec=lambda connection, version: codec_of(
-                context.contracts.of(connection, context.model_name, version).inputs
-            ),
+            classes=context.pipeline.classes,
+            codec=codec_of(context.pipeline.contract.inputs),
             compared_per_day=context.rules.probation.compared_per_day,
             clock=context.clock,
             database=context.database,
-            load=load or partial(load_predictor, context.catalog, context.model_name, context.model_cache),
+            load=load or partial(load_predictor, context.catalog, context.pipeline, context.model_cache),
         ),
         enqueue_notice=enqueue_notice,
     )

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection
@@ -25,11 +24,9 @@ from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.promotion import promotion_history, quarantines
 from mlplatform.store import leases
 from mlplatform.store.database import Database
-from mlplatform.store.version_contracts import VersionContracts
 from registry.catalog import CHALLENGER, CHAMPION, GOLDEN_DIGEST_TAG, QUARANTINE_TAG, Catalog, RegisteredVersion
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
 from registry.errors import RegistryUnavailableError, UnknownVersionError
-from registry.model_contract import ModelContract
 from registry.model_package import DIGEST_TAGS
 
 LEASE_DURATION = timedelta(seconds=30)
@@ -76,11 +73,6 @@ class PromotionService:
     lease_timeout_seconds: float = LEASE_TIMEOUT_SECONDS
     notify: Callable[[Connection, promotion_history.Promotion], object] | None = None
 
-    @cached_property
-    def contracts(self) -> VersionContracts:
-        """What versions take and answer; pinned with each promotion."""
-        return VersionContracts(lambda: self.catalog)
-
     def current(self, model: str) -> promotion_history.Promotion | None:
         """The promotion that made the serving version."""
         with self.database.read() as connection:
@@ -93,13 +85,11 @@ class PromotionService:
         """
         version = self.catalog.version(request.model, request.to_version)
         golden_versions = _count_golden_versions(version, self.catalog.versions(request.model))
-        with self.database.read() as connection:
-            contract = self.contracts.of(connection, request.model, request.to_version)
         lease = self._acquire_lease(request.model)
         try:
             with self.database.write() as connection:
                 leases.require_lease(connection, lease)
-                promotion = self._append_promotion(connection, request, version, contract, golden_versions, lease)
+                promotion = self._append_promotion(connection, request, version, golden_versions, lease)
             with suppress(RegistryUnavailableError):  # the history holds it; reconcile writes the alias later
                 self._sync_alias(promotion)
                 self.sync_quarantine_tags(request.model)
@@ -174,7 +164,6 @@ class PromotionService:
         connection: Connection,
         request: PromotionRequest,
         version: RegisteredVersion,
-        contract: ModelContract,
         golden_versions: int,
         lease: leases.Lease,
     ) -> promotion_history.Promotion:
@@ -210,7 +199,6 @@ class PromotionService:
         _store_accuracy_baseline(connection, version, golden_versions, self.clock)
         _store_calibration_baseline(connection, version, self.clock)
         _store_digest_baseline(connection, version, self.clock)
-        self.contracts.pin(connection, contract, version.name, version.version, now)
         # 4. The audit log vouches for it, and people are told.
         rows = attested_rows.promotion_digests(connection, promotion.seq)
         details = {"from": request.expected_version, "reason": request.reason, "fence": lease.fence, "rows": rows}

@@ -31,10 +31,8 @@ def begin_rollout(
     """
     if role == "canary" and not 0 < share < 1:
         raise InvalidInputError(f"a canary's share of {share:g} does not fit; give one between 0 and 1, such as 0.1")
-    name, now = context.model_name, context.clock()
+    name, now = context.pipeline.name, context.clock()
     context.catalog.version(name, version)
-    with context.database.read() as connection:
-        contract = context.contracts.of(connection, name, version)
     with context.database.write() as connection:
         champion = promotion_history.latest_promotion(connection, name)
         if champion is None:
@@ -45,12 +43,6 @@ def begin_rollout(
             raise ConflictError(
                 f"version {version} is in quarantine; `platform models quarantine {version} --lift` ends that"
             )
-        if contract.inputs != context.contracts.of(connection, name, champion.to_version).inputs:
-            raise ConflictError(
-                f"version {version} takes other inputs than champion {champion.to_version}: no request can be answered "
-                "by both; promote it with `platform models promote`"
-            )
-        context.contracts.pin(connection, contract, name, version, now)
         rollout = Rollout(
             id=uuid7(),
             model_name=name,
@@ -74,7 +66,7 @@ def begin_rollout(
 def replace_shadow(context: AppContext, version: int, actor: str, reason: str) -> Rollout:
     """Try a version in the shadow, in place of that of an earlier retraining; raises as `begin_rollout`."""
     with context.database.write() as connection:
-        running = rollouts.running_rollout(connection, context.model_name)
+        running = rollouts.running_rollout(connection, context.pipeline.name)
         if running is not None and running.role == "shadow" and running.actor.startswith("retraining/"):
             end_rollout(connection, running, "stopped", actor, f"version {version} is newer", context.clock())
     return begin_rollout(context, version, "shadow", 0.0, actor, reason)
@@ -83,7 +75,7 @@ def replace_shadow(context: AppContext, version: int, actor: str, reason: str) -
 def stop_rollout(context: AppContext, version: int, role: RolloutRole, actor: str, reason: str) -> Rollout:
     """End a version's running rollout; raises NotFoundError where there is none of that role."""
     with context.database.write() as connection:
-        rollout = rollouts.running_rollout(connection, context.model_name)
+        rollout = rollouts.running_rollout(connection, context.pipeline.name)
         if rollout is None or (rollout.version, rollout.role) != (version, role):
             raise NotFoundError(f"version {version} is no {role}; `platform models list` shows what is tried")
         end_rollout(connection, rollout, "stopped", actor, reason, context.clock())

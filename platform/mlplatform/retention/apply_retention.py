@@ -176,7 +176,7 @@ def _remove_old(
     context: AppContext, actor: str, before: datetime, verify_lease: VerifyLease, throttle: ErasureThrottle
 ) -> ErasureResult:
     """Remove predictions made before a moment, with an entry in the audit log for each batch."""
-    name, removed, cursor, last_id = context.model_name, ErasureResult(), "", ""
+    name, removed, cursor, last_id = context.pipeline.name, ErasureResult(), "", ""
     kept = _ReferencePredictions(name, _reference_lengths(context))
 
     def old_ids(connection: Connection) -> list[str]:
@@ -229,7 +229,7 @@ def _anonymise_old(context: AppContext, before: datetime, verify_lease: VerifyLe
         started = throttle.monotonic()
         with context.database.write() as connection:
             verify_lease(connection)
-            ids = erasure.anonymise(connection, context.model_name, before, cursor, throttle.batch_size)
+            ids = erasure.anonymise(connection, context.pipeline.name, before, cursor, throttle.batch_size)
         if not ids:
             break
         anonymised, cursor = anonymised + len(ids), ids[-1]

@@ -29,7 +29,7 @@ from pipelines.inputs.codec_of import codec_of
 from pipelines.inputs.input_codec import InputCodec
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
-from registry.model_contract import ModelContract
+from pipelines.pipeline import Pipeline
 
 BATCH_SIZE: Final = 500
 """So many images are read with one statement."""
@@ -109,28 +109,23 @@ def label_quotas(limits: Retraining) -> LabelQuotas:
 
 
 def load_training_labels(
-    database: Database,
-    model: str,
-    contract: ModelContract,
-    group_by: str | None = None,
-    trusted: Collection[str] = (),
+    database: Database, pipeline: Pipeline, group_by: str | None = None, trusted: Collection[str] = ()
 ) -> TrainingLabels:
-    """Read every current label of the model as rows for a version with this contract.
+    """Read every current label of the model; the images are grouped by the tag of that name.
 
-    The images are grouped by the tag named `group_by`. Labels that came by a feed of one of the `trusted` names are
-    marked as such.
+    Labels that came by a feed of one of the `trusted` names are marked as such.
     """
-    codec = codec_of(contract.inputs)
+    codec = codec_of(pipeline.contract.inputs)
     with database.read() as connection:
-        records = load_input_labels(connection, model)
+        records = load_input_labels(connection, pipeline.name)
         hashes = sorted({record.image_hash for record in records})
         inputs_by_hash = {key: codec.unpack([kept]) for key, kept in iter_inputs(connection, hashes)}
     reasons = [
-        (record, _unusable_reason(record, inputs_by_hash[record.image_hash], contract, codec)) for record in records
+        (record, _unusable_reason(record, inputs_by_hash[record.image_hash], pipeline, codec)) for record in records
     ]
     usable = [record for record, reason in reasons if reason is None]
     return TrainingLabels(
-        rows=_to_rows(usable, inputs_by_hash, contract),
+        rows=_to_rows(usable, inputs_by_hash, pipeline),
         origins={record.feedback_id: _to_origin(record, trusted) for record in usable},
         groups={record.image_hash: record.tags.get(group_by, NO_GROUP) for record in usable} if group_by else {},
         unusable=tuple(
@@ -236,22 +231,22 @@ def _review_item(excluded: Sequence[ExcludedLabel], training_labels: TrainingLab
     }
 
 
-def _unusable_reason(record: InputLabel, row: Batch, contract: ModelContract, codec: InputCodec) -> str | None:
+def _unusable_reason(record: InputLabel, row: Batch, pipeline: Pipeline, codec: InputCodec) -> str | None:
     """Why a label cannot become a row: the pipeline has changed since; None where it can."""
-    if record.label not in contract.classes:
-        return f"label {record.label!r} is not a class of the pipeline; allowed: {', '.join(contract.classes)}"
+    if record.label not in pipeline.classes:
+        return f"label {record.label!r} is not a class of {pipeline.name}; allowed: {', '.join(pipeline.classes)}"
     return codec.mismatch(row)
 
 
 def _to_rows(
-    records: Sequence[InputLabel], inputs_by_hash: Mapping[str, Batch], contract: ModelContract
+    records: Sequence[InputLabel], inputs_by_hash: Mapping[str, Batch], pipeline: Pipeline
 ) -> FeedbackRows | None:
     if not records:
         return None
     estimating = judging_shares(records).keys()
     return FeedbackRows(
         images=images_of(Batch.concat([inputs_by_hash[record.image_hash] for record in records])),
-        labels=np.array([contract.classes.index(record.label) for record in records], dtype=np.int64),
+        labels=np.array([pipeline.classes.index(record.label) for record in records], dtype=np.int64),
         name="feedback",
         feedback_ids=tuple(record.feedback_id for record in records),
         trains_only=tuple(_train_only(record, estimating) for record in records),

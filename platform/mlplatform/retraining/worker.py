@@ -33,7 +33,6 @@ from mlplatform.retraining.training_labels import (
     open_label_review,
     retraining_policy,
 )
-from mlplatform.retraining.training_pipeline import require_model, training_pipeline
 from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw_versions
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
@@ -43,6 +42,7 @@ from monitors.rules.alerts_config import AlertsConfig
 from pipelines.candidate.make_candidate import Candidate, make_candidate
 from pipelines.candidate.row_selection import Rows
 from pipelines.candidate.training_spec import TrainingSpec, load_champion
+from pipelines.discovery import find_pipeline
 from pipelines.errors import TrainingStopped
 from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
@@ -119,7 +119,7 @@ class TrainingWorker:
 
     @long_statements()
     def run_retraining(
-        self, retraining_id: str, owner: str, find_pipeline: Callable[[Settings], Pipeline] = training_pipeline
+        self, retraining_id: str, owner: str, find_pipeline: Callable[[str], Pipeline] = find_pipeline
     ) -> retraining_queue.RetrainingState:
         """Carry out a retraining that this process owns, with a heartbeat; returns the state it ended in."""
         interval = self.settings.heartbeat_seconds
@@ -147,15 +147,14 @@ class TrainingWorker:
         retraining_id: str,
         owner: str,
         heartbeat: RetrainingHeartbeat,
-        find_pipeline: Callable[[Settings], Pipeline],
+        find_pipeline: Callable[[str], Pipeline],
     ) -> retraining_queue.RetrainingState:
         # 1. What was asked for, and since when predictions have been bad.
         with self.database.read() as connection:
             row = retraining_queue.find(connection, retraining_id)
             errors_since = alert_records.earliest_change_point(connection, retraining_queue.alerts_of(row))
         tags = {**provenance_tags(row.alert_id or row.trigger, code_revision()), RETRAINING_TAG: row.id}
-        pipeline = find_pipeline(self.settings)
-        require_model(pipeline, row.pipeline)
+        pipeline = find_pipeline(row.pipeline)
         # 2. The labels there are, and the champion to compare with.
         heartbeat.set_step("gathering labels")
         inputs = self._training_inputs(pipeline, row.reason, None, tags, errors_since)
@@ -267,9 +266,7 @@ class TrainingWorker:
         if current is not None:
             champion = load_champion(self.catalog, pipeline, current.to_version, self.model_cache, MODEL_FILE)
         policy = retraining_policy(self.settings.alerts_file, self.load_rules, pipeline.name)
-        labels = load_training_labels(
-            self.database, pipeline.name, pipeline.contract, policy.group_by, policy.quotas.trusted
-        )
+        labels = load_training_labels(self.database, pipeline, policy.group_by, policy.quotas.trusted)
         spec = TrainingSpec(
             pipeline=pipeline,
             recipe=recipe if isinstance(recipe, Recipe) else self.select_recipe(pipeline, recipe),

@@ -87,7 +87,7 @@ def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
     """Every route but that of POST /v1/predict."""
     context, pool = server.context, server.thread_pool
     threaded = server.route_limiter.route_class()
-    v2_models = V2Models(context.model_name, server.model_slot, server.rollout_router)
+    v2_models = V2Models(context.pipeline, server.model_slot, server.rollout_router)
     feedback_service = FeedbackService(context, server.recorder, server.metrics)
     return (
         recorded_predictions_router(

@@ -280,10 +280,10 @@ def _executor_name(rule: Rule) -> str:
 
 def create_watcher(context: AppContext, measure: MeasureWindow = measure_with_evidently) -> Watcher:
     """The watcher of this process; raises SettingsError where alerts.yaml watches another model than is served."""
-    if context.rules.model != context.model_name:
+    if context.rules.model != context.pipeline.name:
         raise SettingsError(
             f"alerts.yaml watches model {context.rules.model!r} but PLATFORM_PIPELINE is "
-            f"{context.model_name!r}; make them the same"
+            f"{context.pipeline.name!r}; make them the same"
         )
     return Watcher(
         settings=context.settings,

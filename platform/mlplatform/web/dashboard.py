@@ -13,7 +13,6 @@ from mlplatform.operations.store_totals import format_totals
 from mlplatform.serialization import to_jsonable
 from monitors.decisions.detectors.detection_power import finds_text
 from monitors.errors import RulesError
-from registry.errors import RegistryError
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; frame-ancestors 'none'"
@@ -65,10 +64,10 @@ def overview_page(context: AppContext) -> str:
 
 
 def _detection_texts(context: AppContext) -> dict[str, str]:
-    """What each rule about labels can find, by its name; none where rules or the champion's contract cannot be read."""
+    """What each rule about labels can find, by its name; none where the rules cannot be read now."""
     try:
         return {power.rule: finds_text(power) for power in load_detection_forecasts(context)}
-    except (RulesError, RegistryError):
+    except RulesError:
         return {}
 
 

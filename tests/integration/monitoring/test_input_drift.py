@@ -38,7 +38,6 @@ from pipelines.training.training_loop import fit
 from registry.model_package import MODEL_FILE
 from tests.support.monitoring_world import RULES, all_alerts, all_retrainings, promote, rule, tick, with_rules
 from tests.support.platform_world import FakeCatalog, recorded
-from tests.support.version_folder import write_contract
 
 Images = NDArray[np.uint8]
 WATCHED = (
@@ -71,7 +70,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fitted = fit(build_network(COMPACT, 10, seed=0), COMPACT, split.train, split.validation, seed=0)
     assert fitted.history[fitted.best_epoch - 1].validation_accuracy > 0.95
     save_exportable(build_exportable(fitted.network), folder / MODEL_FILE)
-    write_contract(folder)
     return folder
 
 

@@ -373,12 +373,12 @@ def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(wor
 
 def test_the_version_before_is_fetched_from_the_registry_and_answers(context: AppContext) -> None:
     family, tracking = bars_family(bars_split(32)), FakeTracking()
-    context = context.replace(catalog=MemoryCatalog(tracking), tracking=tracking)
+    context = context.replace(catalog=MemoryCatalog(tracking), tracking=tracking, pipeline=family)
     before = torch.get_num_threads()
     try:
         training_worker(context).train(family, "the first", "me")
         golden = family.load(None).golden
-        answers = load_predictor(context.catalog, "bars", context.model_cache, 1)(golden.batch).argmax(axis=1)
+        answers = load_predictor(context.catalog, family, context.model_cache, 1)(golden.batch).argmax(axis=1)
     finally:
         torch.set_num_threads(before)
     assert (answers == golden.labels).mean() > 0.9

@@ -91,7 +91,7 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
     if not context.database.is_sqlite:
         pytest.skip("the training is the same whichever database its labels came from")
     given(context, scanned(split.stream.take(range(LABELS))), ["backend"])
-    material = load_training_labels(context.database, PIPELINE.name, PIPELINE.contract)
+    material = load_training_labels(context.database, PIPELINE)
     order = TrainingSpec(
         PIPELINE,
         replace(PIPELINE.recipe("compact"), epochs=8, patience=8),
@@ -114,7 +114,7 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
 
 
 def of_clients(context: AppContext, split: Split, champion: Champion, clients: list[str]) -> Rows:
-    material = load_training_labels(context.database, PIPELINE.name, PIPELINE.contract)
+    material = load_training_labels(context.database, PIPELINE)
     assert material.rows is not None
     origins = {
         key: replace(origin, client=clients[place % len(clients)])
@@ -174,9 +174,7 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
     assert len(trained(rows) & lies) <= 50
     assert not any(
         origin.from_trusted_feed
-        for origin in load_training_labels(
-            context.database, PIPELINE.name, PIPELINE.contract, None, ("ledger",)
-        ).origins.values()
+        for origin in load_training_labels(context.database, PIPELINE, None, ("ledger",)).origins.values()
     )
 
 

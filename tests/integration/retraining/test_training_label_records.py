@@ -103,7 +103,7 @@ def test_a_label_judges_by_the_chance_it_was_drawn_with(database: Database) -> N
         amended: 0.2,
         arrived: 1.0,
     }
-    labels = load_training_labels(database, PIPELINE.name, PIPELINE.contract)
+    labels = load_training_labels(database, PIPELINE)
     assert labels.rows is not None
     trains_only = dict(zip(labels.rows.feedback_ids, labels.rows.trains_only, strict=True))
     judging = {(each.prediction_id, each.source) for each in found if not trains_only[each.feedback_id]}
@@ -122,7 +122,7 @@ def test_audit_labels_judge_where_nothing_was_drawn_and_pictures_of_one_request_
     together = [replace(each, prediction=replace(each.prediction, request_id="both")) for each in (one, other)]
     for key in recorded(database, *together, alone):
         label(database, key, "1")
-    labels = load_training_labels(database, PIPELINE.name, PIPELINE.contract)
+    labels = load_training_labels(database, PIPELINE)
     assert set(labels.judging_shares.values()) == {1.0}
     first, second, third = (labels.blocks(REQUEST_UNIT)[content_hash(picture(seed))] for seed in (1, 2, 3))
     assert first == second == "both"

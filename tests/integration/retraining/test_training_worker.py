@@ -104,8 +104,7 @@ def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(
 
 def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(training_context: AppContext) -> None:
     row = claimed(training_context, "letters")
-    settings = training_context.settings.model_copy(update={"pipeline": "letters"})
-    assert training_worker(training_context.replace(settings=settings)).run_retraining(row.id, "me") == "failed"
+    assert training_worker(training_context).run_retraining(row.id, "me") == "failed"
     assert (now_of(training_context, row).error or "").startswith("UnknownPipelineError: unknown pipeline 'letters'")
 
 
@@ -114,7 +113,7 @@ def test_a_retraining_that_was_closed_meanwhile_registers_nothing(
 ) -> None:
     row = claimed(training_context)
 
-    def cancelled(_settings: Settings) -> Pipeline:
+    def cancelled(_name: str) -> Pipeline:
         with training_context.database.write() as connection:
             retraining_endings.cancel(connection, row.id, "tester", training_context.clock())
         return family
@@ -308,13 +307,14 @@ def test_a_candidate_that_the_gate_cannot_judge_is_tried_in_the_shadow_where_tha
 ) -> None:
     file = tmp_path / "alerts.yaml"
     file.write_text(SHADOWING, encoding="utf-8")
-    settings = training_context.settings.model_copy(update={"alerts_file": file, "pipeline": "bars"})
+    settings = training_context.settings.model_copy(update={"alerts_file": file})
     training_context = AppContext(
         settings,
         training_context.clock,
         database=training_context.database,
         tracking=training_context.tracking,
         catalog=training_context.catalog,
+        pipeline=family,
     )
     for number in range(3):
         row = claimed(training_context)

@@ -81,50 +81,6 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
         find_pipeline(name)
 
 
-OWN = PARITY.replace("from pipelines.data import", "from mlplatform.pipeline import").replace("parity_test", "parity")
-
-
-def test_a_pipeline_is_found_in_a_file_and_nothing_else_is_imported_from_there(tmp_path: Path) -> None:
-    (tmp_path / "pipelines").mkdir()
-    (tmp_path / "pipelines" / "__init__.py").write_text("raise RuntimeError('another package of that name')")
-    file = tmp_path / "parity.py"
-    file.write_text(OWN)
-    places = list(sys.path)
-    assert find_pipeline(f"{file}:PIPELINE").name == "parity"
-    assert sys.path == places
-
-
-def test_a_pipeline_is_found_by_module_and_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "acme_models.py").write_text(OWN)
-    (tmp_path / "acme_broken.py").write_text("raise RuntimeError('imported though nobody named it')")
-    packaged = tmp_path / "acme-1.0.dist-info"
-    packaged.mkdir()
-    (packaged / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
-    offered = "[mlplatform.pipelines]\nparity = acme_models:PIPELINE\nbroken = acme_broken:PIPELINE\n"
-    (packaged / "entry_points.txt").write_text(offered)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert find_pipeline("acme_models:PIPELINE").name == "parity"
-    assert find_pipeline("parity").name == "parity"
-    with pytest.raises(UnknownPipelineError, match="known: arabic, characters, digits; installed: broken, parity"):
-        find_pipeline("letters")
-
-
-@pytest.mark.parametrize(
-    ("name", "complaint"),
-    [
-        ("nowhere.py:PIPELINE", "there is no file .*nowhere.py"),
-        ("no_such_package.models:CHURN", "module 'no_such_package.models' cannot be imported"),
-        ("no-module:CHURN", "'no-module' is no module's name"),
-        ("pipelines.builtin.digits:load_split", "holds no load_split that is a Pipeline, but a function; .*: PIPELINE"),
-        ("pipelines.errors:CHURN", "but nothing; pipelines there: none"),
-        (":CHURN", "'' is no module's name"),
-    ],
-)
-def test_a_place_without_a_pipeline_is_named_with_what_is_there(name: str, complaint: str) -> None:
-    with pytest.raises(UnknownPipelineError, match=complaint):
-        find_pipeline(name)
-
-
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownPipelineError, match="no recipe 'huge'; known: best, compact, reference"):
         find_pipeline("digits").recipe("huge")

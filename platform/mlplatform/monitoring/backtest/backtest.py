@@ -79,16 +79,16 @@ def run_backtest(
 
     Raises SettingsError for rules about another model or a length of nothing, NotFoundError before the first champion.
     """
-    if config.model != context.model_name:
+    if config.model != context.pipeline.name:
         raise SettingsError(
-            f"these rules watch model {config.model!r} but PLATFORM_PIPELINE is {context.model_name!r}; "
+            f"these rules watch model {config.model!r} but PLATFORM_PIPELINE is {context.pipeline.name!r}; "
             "make them the same"
         )
     if period <= timedelta(0):
         raise SettingsError("a backtest over no time says nothing; write for example --since 30d")
     now = context.clock()
     with context.database.read() as connection:
-        data = load_backtest_data(connection, config, context.contracts, now - period, now)
+        data = load_backtest_data(connection, config, context.pipeline.classes, now - period, now)
     if data is None:
         raise NotFoundError(f"no version of {config.model} has served yet; `platform train` makes the first")
     replay, without_blocks = BacktestRun(data), BacktestRun(data) if label_by_label else None

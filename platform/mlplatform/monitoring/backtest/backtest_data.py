@@ -16,7 +16,6 @@ from mlplatform.monitoring.detector_inputs import earlier_lags
 from mlplatform.predictions import latency_history
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
-from mlplatform.store.version_contracts import VersionContracts
 from monitors.rules.alerts_config import AlertsConfig, Rule
 from monitors.rules.probation_policy import Probation
 from monitors.statistics.label_maturity import LabelLags
@@ -46,7 +45,7 @@ class BacktestData:
     """What was stored about a model; `versions` holds those that served in the time asked about."""
 
     model: str
-    classes: Mapping[int, tuple[str, ...]]
+    classes: tuple[str, ...]
     since: datetime
     until: datetime
     promotions: tuple[Promotion, ...]
@@ -68,13 +67,13 @@ class BacktestData:
     def create_replay(self, rule: Rule, version: int) -> RuleReplay:
         """The rule over the version, before its first slot."""
         if self.reads_labels(rule):
-            return LabelRuleReplay(rule, self.classes[version], self.labels[version], self.earlier_lags, self.probation)
+            return LabelRuleReplay(rule, self.classes, self.labels[version], self.earlier_lags, self.probation)
         latencies = self.latencies[version]
-        return LatencyRuleReplay(rule, self.classes[version], latencies, LatencyWindow(latencies, rule.window))
+        return LatencyRuleReplay(rule, self.classes, latencies, LatencyWindow(latencies, rule.window))
 
 
 def load_backtest_data(
-    connection: Connection, config: AlertsConfig, contracts: VersionContracts, since: datetime, until: datetime
+    connection: Connection, config: AlertsConfig, classes: tuple[str, ...], since: datetime, until: datetime
 ) -> BacktestData | None:
     """What the replay of these rules needs; None where no version has served by then.
 
@@ -96,7 +95,7 @@ def load_backtest_data(
     slow = [rule for rule in rules if REPLAYABLE_METRICS[rule.metric] == "latency"]
     return BacktestData(
         model=name,
-        classes={version: contracts.classes_of(connection, name, version) for version in versions},
+        classes=classes,
         since=since,
         until=until,
         promotions=tuple(served),

@@ -26,10 +26,8 @@ def check_class_labels(context: AppContext) -> Iterator[tuple[str, str]]:
     if rates is None:
         yield "note", "not looked at: no champion has served for a day"
         return
-    with context.database.read() as connection:
-        classes = context.contracts.label_classes(connection, context.model_name)
     for rule, per_day in rates:
-        yield class_label_finding(rule.name, per_day, len(classes))
+        yield class_label_finding(rule.name, per_day, len(context.pipeline.classes))
     if not rates:
         yield "ok", "no rule is about the errors of classes"
 
@@ -51,7 +49,7 @@ def class_label_finding(rule: str, per_day: float, classes: int) -> tuple[str, s
 
 def _label_rates(context: AppContext, rules: tuple[Rule, ...]) -> list[tuple[Rule, float]] | None:
     """The rules on classes with how many labels a day each reads; None before the champion has served for a day."""
-    name, now = context.model_name, context.clock()
+    name, now = context.pipeline.name, context.clock()
     with context.database.read() as connection:
         champion = promotion_history.latest_promotion(connection, name)
         if champion is None or now - champion.at < timedelta(days=1):

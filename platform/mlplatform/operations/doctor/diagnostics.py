@@ -12,7 +12,7 @@ from mlplatform.alerting import outbox
 from mlplatform.audit import checkpoints
 from mlplatform.audit.checkpoint_verification import find_contradictions
 from mlplatform.context import AppContext, create_context, load_environment
-from mlplatform.errors import ModelUnavailableError, PlatformError
+from mlplatform.errors import PlatformError
 from mlplatform.host.file_permissions import accessible_to_others
 from mlplatform.monitoring.sampling_plan import recent_reviews
 from mlplatform.network.proxies import proxy_variable
@@ -42,7 +42,6 @@ from pipelines.errors import PipelineError
 from registry.errors import RegistryError
 
 LOW_DISK_BYTES = 2**30
-EXAMPLE_CLASSES = ("a", "b", "c")
 KNOWN_ERRORS = (PlatformError, MonitorError, PipelineError, RegistryError, OSError)
 
 
@@ -158,43 +157,32 @@ def _mlflow(context: AppContext) -> Iterator[tuple[str, str]]:
 
 
 def _model(context: AppContext) -> Iterator[tuple[str, str]]:
-    name = context.model_name
+    family = context.pipeline
     if not schema_is_current(context):
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with context.database.read() as connection:
-        champion = promotion_history.latest_promotion(connection, name)
+        champion = promotion_history.latest_promotion(connection, family.name)
     if champion is None:
-        yield "note", f"{name} has no champion yet; `platform train` makes the first one"
+        yield "note", f"{family.name} has no champion yet; `platform train` makes the first one"
         return
-    alias = context.catalog.alias(name, "champion")
+    alias = context.catalog.alias(family.name, "champion")
     mark = "ok" if alias == champion.to_version else "problem"
-    yield mark, f"{name}: champion is version {champion.to_version}, MLflow's alias says {alias}"
+    yield mark, f"{family.name}: champion is version {champion.to_version}, MLflow's alias says {alias}"
 
 
 def _rules(context: AppContext) -> Iterator[tuple[str, str]]:
     path: Path = context.settings.alerts_file
     rules = load_rules(path, load_environment())
     yield "ok", f"{path}: {len(rules.rules)} rules on {rules.model}"
-    if rules.model != context.model_name:
-        yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {context.model_name}"
-    yield from _user_metrics(rules.rules, _known_classes(context))
+    if rules.model != context.pipeline.name:
+        yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {context.pipeline.name}"
+    yield from _user_metrics(rules.rules, context.pipeline.classes)
     if (variable := proxy_variable(os.environ)) and not context.settings.delivery_proxy:
         yield "note", f"notices go directly, not through {variable}; PLATFORM_DELIVERY_PROXY sends them through a proxy"
     for name, channel in rules.channels.items():
         if not channel.is_configured:
             yield "note", f"channel {name} is not configured: nobody is told through it (see .env.example)"
-
-
-def _known_classes(context: AppContext) -> tuple[str, ...]:
-    """The classes of the model's versions; some that stand for them where they cannot be known."""
-    if not schema_is_current(context):
-        return EXAMPLE_CLASSES
-    try:
-        with context.database.read() as connection:
-            return context.contracts.label_classes(connection, context.model_name)
-    except (ModelUnavailableError, RegistryError):
-        return EXAMPLE_CLASSES
 
 
 def _user_metrics(rules: Sequence[Rule], classes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -226,13 +214,13 @@ def _processes(context: AppContext) -> Iterator[tuple[str, str]]:
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with context.database.read() as connection:
-        name = context.model_name
+        name = context.settings.pipeline
         alive = [
             heartbeat
             for heartbeat in leases.recent_heartbeats(connection, now - ALIVE_PERIOD, now + ALIVE_PERIOD)
             if heartbeat.is_about(name)
         ]
-        leader = leases.current_holder(connection, leader_lease_name(context.model_name), now)
+        leader = leases.current_holder(connection, leader_lease_name(context.settings.pipeline), now)
         notices = outbox.list_undelivered(connection, name)
     for component in ("api", WATCHER):
         count = sum(heartbeat.component == component for heartbeat in alive)
@@ -258,7 +246,7 @@ def _processes(context: AppContext) -> Iterator[tuple[str, str]]:
 
 @needs_current_store
 def _labels(context: AppContext) -> Iterator[tuple[str, str]]:
-    name = context.model_name
+    name = context.pipeline.name
     with context.database.read() as connection:
         labels = label_status(connection, name, context.clock())
         last = last_evaluated_retraining(connection, name)

@@ -13,7 +13,7 @@ from mlplatform.predictions import prediction_records
 from mlplatform.schema_base import ModelName
 from mlplatform.serve.inference.heatmaps import HeatmapRenderer
 from mlplatform.serve.inference.model_slot import ModelSlot
-from mlplatform.serve.inference.request_decoder import Decoders, GreyImage
+from mlplatform.serve.inference.request_decoder import GreyImage, ImageDecoder
 from mlplatform.serve.schemas import ExplainIn, ExplainOut
 from pipelines.errors import ModelFormatError
 from pipelines.image.grey_png import decode_png
@@ -34,9 +34,9 @@ class ExplanationService:
     """Explains predictions and pictures; threads may share it."""
 
     def __init__(
-        self, context: AppContext, model_slot: ModelSlot, decoders: Decoders, renderer: HeatmapRenderer
+        self, context: AppContext, model_slot: ModelSlot, decoder: ImageDecoder, renderer: HeatmapRenderer
     ) -> None:
-        self._context, self._model_slot, self._decoders, self._renderer = context, model_slot, decoders, renderer
+        self._context, self._model_slot, self._decoder, self._renderer = context, model_slot, decoder, renderer
 
     def explain(self, explain_request: ExplainIn) -> RenderedExplanation:
         """The heat map of what is asked.
@@ -47,14 +47,14 @@ class ExplanationService:
         """
         if (explain_request.prediction_id is None) == (explain_request.image is None):
             raise InvalidInputError('give either "prediction_id" or "image", not both and not none')
-        image, version = self._load_image(explain_request)
-        with self._context.database.read() as connection:
-            classes = self._context.contracts.of(connection, self._context.model_name, version).classes
+        classes = self._context.pipeline.classes
         if explain_request.label is not None and explain_request.label not in classes:
             raise InvalidInputError(
                 f"label {explain_request.label!r} is none of the model's classes: {', '.join(classes)}"
             )
-        folder = self._context.catalog.download(self._context.model_name, version, self._context.model_cache)
+        image, version = self._load_image(explain_request)
+        pipeline = self._context.pipeline
+        folder = self._context.catalog.download(pipeline.name, version, self._context.model_cache)
         class_index = None if explain_request.label is None else classes.index(explain_request.label)
         try:
             heatmap = self._renderer.render(folder / MODEL_FILE, classes, image, class_index)
@@ -66,31 +66,22 @@ class ExplanationService:
             method=EXPLANATION_METHOD,
             heat=heatmap.heat,
             overlay=heatmap.overlay,
-            model=ModelName(name=self._context.model_name, version=version),
+            model=ModelName(name=pipeline.name, version=version),
             prediction_id=explain_request.prediction_id,
         )
         return RenderedExplanation(body, b64decode(heatmap.overlay))
-
-    def input_size(self) -> tuple[int, int]:
-        """Height and width of the picture that the model takes; raises ModelUnavailableError before the first."""
-        predictor = self._model_slot.get().predictor
-        return predictor.height, predictor.width
 
     def close(self) -> None:
         """Make no more."""
         self._renderer.close()
 
-    def _decode(self, image: object) -> tuple[GreyImage, int]:
-        model = self._model_slot.get()
-        return self._decoders.of(model.predictor).decode_images([image])[0], model.version
-
     def _load_image(self, explain_request: ExplainIn) -> tuple[GreyImage, int]:
         if explain_request.prediction_id is None:
-            return self._decode(explain_request.image)
+            return self._decoder.decode_images([explain_request.image])[0], self._model_slot.get().version
         with self._context.database.read() as connection:
             row = prediction_records.find(connection, explain_request.prediction_id)
             png = prediction_records.load_image(connection, row.image_hash)
-        if row.model_name != self._context.model_name:
+        if row.model_name != self._context.pipeline.name:
             raise InvalidInputError(
                 f"prediction {explain_request.prediction_id} was made by {row.model_name!r}; ask that model's server"
             )

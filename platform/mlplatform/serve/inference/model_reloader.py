@@ -21,8 +21,6 @@ from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.target_version import (
     LastKnownChampion,
     TargetVersion,
-    check_input_size,
-    pin_contract,
     pin_digests,
     pinned_digests,
     resolve_target_version,
@@ -36,7 +34,7 @@ from pipelines.engines.loading import load_engine
 from pipelines.errors import ModelFormatError, PipelineError
 from pipelines.inputs.codec_of import codec_of
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.model_package import MODEL_FILE, SHA256_TAG, digest_tags, read_contract
+from registry.model_package import MODEL_FILE, SHA256_TAG, digest_tags
 
 log = logging.getLogger(__name__)
 
@@ -139,22 +137,19 @@ class ModelReloader:
 
     def _load_verified(self, target: TargetVersion) -> tuple[LoadedModel, Mapping[str, str]]:
         """The version, its files those that were promoted, with their digests."""
-        version, name = target.version, self._context.model_name
+        version, pipeline = target.version, self._context.pipeline
         folder, digests = self._verified_files(target)
-        contract = read_contract(folder)
-        pin_contract(self._context, version, contract)
-        predictor = load_engine(folder, contract.classes, self._backend_config())
-        check_input_size(version, contract, predictor)
-        if not np.isfinite(predictor(codec_of(contract.inputs).blank(2))).all():
+        predictor = load_engine(folder, pipeline.classes, self._backend_config())
+        if not np.isfinite(predictor(codec_of(pipeline.contract.inputs).blank(2))).all():
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
         return LoadedModel(
-            name, version, predictor, self._context.clock(), folder, digests.get(SHA256_TAG, ""), digests
+            pipeline.name, version, predictor, self._context.clock(), folder, digests.get(SHA256_TAG, ""), digests
         ), digests
 
     def _verified_files(self, target: TargetVersion) -> tuple[Path, Mapping[str, str]]:
         """The version's folder and digests; what nobody vouches for is not opened."""
-        name, version, pins = self._context.model_name, target.version, target.pinned_digests
+        name, version, pins = self._context.pipeline.name, target.version, target.pinned_digests
         try:
             folder = self._context.catalog.download(name, version, self._context.model_cache)
         except RegistryUnavailableError:
@@ -168,7 +163,7 @@ class ModelReloader:
 
     @property
     def _last_known_champion(self) -> LastKnownChampion:
-        return LastKnownChampion(self._context.model_cache / self._context.model_name / "champion.json")
+        return LastKnownChampion(self._context.model_cache / self._context.pipeline.name / "champion.json")
 
     def _write_heartbeat(self) -> None:
         loaded = self._model_slot.current

@@ -21,13 +21,7 @@ from mlplatform.serve.inference.idempotency import IdempotencyCache, determinist
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.prediction_cache import CachedInference
 from mlplatform.serve.inference.raw_tensor import RawTensor
-from mlplatform.serve.inference.request_decoder import (
-    DecodedRequest,
-    Decoders,
-    ImageDecoder,
-    is_small_png,
-    occurs_in_images,
-)
+from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder, is_small_png, occurs_in_images
 from mlplatform.serve.inference.request_fields import (
     MAX_TAGS,
     SMALL_BODY_BYTES,
@@ -125,7 +119,7 @@ class PredictionService:
     """Answers the prediction requests of one server; used from its event loop."""
 
     clock: Clock
-    decoders: Decoders
+    decoder: ImageDecoder
     model_slot: ModelSlot
     rollout_router: RolloutRouter
     inference: CachedInference
@@ -176,10 +170,11 @@ class PredictionService:
         """
         # Decode: small bodies here, larger ones on a thread.
         champion = self.model_slot.get()
-        decoder = self.decoders.of(champion.predictor)
         started_ns = time.perf_counter_ns()
         decoded = (
-            _decode(request, decoder) if _is_small(request) else await self.thread_pool.run(_decode, request, decoder)
+            _decode(request, self.decoder)
+            if _is_small(request)
+            else await self.thread_pool.run(_decode, request, self.decoder)
         )
         decode_seconds = timing.record_stage("decode", started_ns).seconds
         trace = parse_traceparent(request.traceparent) if request.traceparent else None
@@ -188,7 +183,7 @@ class PredictionService:
             decoded.fields.get("request_id") or request.request_id or (trace.trace_id if trace else _request_id())
         )
 
-        rows = decoder.codec.rows(decoded.batch)
+        rows = self.decoder.codec.rows(decoded.batch)
 
         # Infer: the version that this client meets; where a canary fails, the champion.
         model, role = self.rollout_router.route(champion, client_id or request_id, request.version)

@@ -45,9 +45,9 @@ class PredictionCache:
     """Probabilities by key, at most `size` of them here; 0 keeps none."""
 
     def __init__(
-        self, size: int, shared: SharedCache | None = None, clock: Callable[[], float] = time.monotonic
+        self, size: int, classes: int, shared: SharedCache | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.size, self._clock = size, clock
+        self.size, self._classes, self._clock = size, classes, clock
         self._shared = shared if size else None
         self._entries: OrderedDict[str, ProbabilityRow] = OrderedDict()
         self._lock = threading.Lock()
@@ -72,9 +72,9 @@ class PredictionCache:
         return rows
 
     def lookup_shared(
-        self, keys: Sequence[str], local_rows: list[ProbabilityRow | None], classes: int
+        self, keys: Sequence[str], local_rows: list[ProbabilityRow | None]
     ) -> list[ProbabilityRow | None]:
-        """What is known here, completed by what other servers know of a model of so many classes."""
+        """What is known here, completed by what other servers know."""
         missing = [key for key, row in zip(keys, local_rows, strict=True) if row is None]
         if not missing or self._shared is None or not self.may_block:
             return local_rows
@@ -83,7 +83,7 @@ class PredictionCache:
         except Exception as error:  # noqa: BLE001 - whatever it is, the model can be asked
             self._back_off(error)
             return local_rows
-        rows = {key: _decode_row(value, classes) for key, value in shared_values.items() if value is not None}
+        rows = {key: self._decode_row(value) for key, value in shared_values.items() if value is not None}
         self._store({key: row for key, row in rows.items() if row is not None})
         return [rows.get(key) if row is None else row for key, row in zip(keys, local_rows, strict=True)]
 
@@ -108,6 +108,13 @@ class PredictionCache:
                 self._entries.move_to_end(key)
             while len(self._entries) > self.size:
                 self._entries.popitem(last=False)
+
+    def _decode_row(self, value: bytes) -> ProbabilityRow | None:
+        """The probabilities in these bytes; None where they cannot be any."""
+        if len(value) != 4 * self._classes:
+            return None
+        row = np.frombuffer(value, dtype="<f4").astype(np.float32)
+        return row if np.isfinite(row).all() and abs(float(row.sum()) - 1.0) < 1e-3 and row.min() >= 0 else None
 
     def _back_off(self, error: Exception) -> None:
         log.warning("the shared cache of answers is left alone for %g s: %s", BACK_OFF_SECONDS, error)
@@ -137,15 +144,7 @@ class RedisCache:
         pipe.execute()
 
 
-def _decode_row(value: bytes, classes: int) -> ProbabilityRow | None:
-    """The probabilities in these bytes; None where they cannot be those of so many classes."""
-    if len(value) != 4 * classes:
-        return None
-    row = np.frombuffer(value, dtype="<f4").astype(np.float32)
-    return row if np.isfinite(row).all() and abs(float(row.sum()) - 1.0) < 1e-3 and row.min() >= 0 else None
-
-
-def build_cache(settings: Settings) -> PredictionCache:
+def build_cache(settings: Settings, classes: int) -> PredictionCache:
     """The cache that settings describe; without the redis library the shared part is left out, in words."""
     shared: SharedCache | None = None
     if settings.redis_url and settings.cache_answers:
@@ -155,7 +154,7 @@ def build_cache(settings: Settings) -> PredictionCache:
             log.warning("PLATFORM_REDIS_URL is set and the redis library is missing: pip install 'mlplatform[redis]'")
         except ValueError as error:
             log.warning("PLATFORM_REDIS_URL is no address of a Redis server (%s); answers are not shared", error)
-    return PredictionCache(settings.cache_answers, shared)
+    return PredictionCache(settings.cache_answers, classes, shared)
 
 
 def cache_key(model: str, identity: str, content: str) -> str:
@@ -192,8 +191,7 @@ class CachedInference:
         lookup = self._lookup_local(model, rows)
         missing = lookup.missing_indices()
         if missing and self.cache.may_block:
-            classes = len(model.predictor.classes)
-            known = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows, classes)
+            known = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows)
             shared = _CacheLookup(lookup.keys, known)
             self.count_lookups("shared", len(missing) - len(shared.missing_indices()))
             lookup, missing = shared, shared.missing_indices()

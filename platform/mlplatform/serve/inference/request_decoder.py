@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
-from typing import Protocol
 
 import numpy as np
 import orjson
@@ -53,41 +52,6 @@ class DecodedRequest:
     batch: Batch
     fields: dict[str, str]
     tags: dict[str, str]
-
-
-class HasInputSize(Protocol):
-    """A model that says how large its input is."""
-
-    height: int
-    width: int
-
-
-@dataclass(frozen=True)
-class Decoders:
-    """A server's decoders, one for each size of input among the models that it loads; they share its limits."""
-
-    max_images: int
-    max_pixels: float
-    max_request_pixels: float = inf
-    polarity: Polarity = "auto"
-    large_image_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-    _by_size: dict[tuple[int, int], "ImageDecoder"] = field(default_factory=dict, repr=False, compare=False)
-
-    def of(self, model: HasInputSize) -> "ImageDecoder":
-        """What decodes for this model."""
-        size = model.height, model.width
-        decoder = self._by_size.get(size)
-        if decoder is None:
-            decoder = self._by_size[size] = ImageDecoder(
-                model.height,
-                model.width,
-                self.max_images,
-                self.max_pixels,
-                self.max_request_pixels,
-                self.polarity,
-                self.large_image_lock,
-            )
-        return decoder
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,8 @@ from mlplatform.alerting import evaluations
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, StoreUnavailableError
 from mlplatform.promotion import promotion_history, quarantines
-from pipelines.engines.inference_engine import InferenceEngine
-from pipelines.errors import ModelFormatError
 from registry.catalog import CHAMPION
 from registry.errors import CorruptModelError
-from registry.model_contract import ImageInputs, ModelContract
 from registry.model_package import DIGEST_TAGS, digest_tags
 
 log = logging.getLogger(__name__)
@@ -38,7 +35,7 @@ def resolve_target_version(context: AppContext) -> TargetVersion | None:
 
     Raises StoreUnavailableError, RegistryError, and ConflictError for an alias that names a version in quarantine.
     """
-    name = context.model_name
+    name = context.pipeline.name
     with context.database.read() as connection:
         promotion = promotion_history.latest_promotion(connection, name)
         quarantined = quarantines.quarantined_versions(connection, name) if promotion is None else {}
@@ -53,42 +50,18 @@ def resolve_target_version(context: AppContext) -> TargetVersion | None:
 def pinned_digests(context: AppContext, version: int) -> Mapping[str, str] | None:
     """The digests noted when the version was promoted, or first served."""
     with context.database.read() as connection:
-        baselines = evaluations.load_baselines(connection, context.model_name, version)
+        baselines = evaluations.load_baselines(connection, context.pipeline.name, version)
     return baselines.get(evaluations.ARTIFACT_DIGESTS, {}).get("")
 
 
 def pin_digests(context: AppContext, version: int, digests_by_tag: Mapping[str, str]) -> None:
     """Pin what the registry vouched for, where nothing is pinned yet: versions promoted before this was done."""
-    name, now = context.model_name, context.clock()
+    name, now = context.pipeline.name, context.clock()
     try:
         with context.database.write() as connection:
             evaluations.store_baseline(connection, name, version, evaluations.ARTIFACT_DIGESTS, "", digests_by_tag, now)
     except StoreUnavailableError as error:
         log.warning("the digests of version %d are not pinned yet: %s", version, error)
-
-
-def pin_contract(context: AppContext, version: int, contract: ModelContract) -> None:
-    """Pin what the version's files say that it takes and answers, as `pin_digests` does.
-
-    Raises CorruptModelError where something else is pinned.
-    """
-    try:
-        with context.database.write() as connection:
-            context.contracts.pin(connection, contract, context.model_name, version, context.clock())
-    except StoreUnavailableError as error:
-        log.warning("the contract of version %d is not compared with the one that is pinned: %s", version, error)
-
-
-def check_input_size(version: int, contract: ModelContract, predictor: InferenceEngine) -> None:
-    """Raise ModelFormatError unless the version takes grey pictures, of the size that its contract says."""
-    inputs = contract.inputs
-    if not isinstance(inputs, ImageInputs) or inputs.channels != 1:
-        raise ModelFormatError(f"version {version} takes no grey pictures, and nothing else is served; roll back")
-    if (predictor.height, predictor.width) != (inputs.height, inputs.width):
-        raise ModelFormatError(
-            f"version {version} takes pictures of {predictor.height}×{predictor.width}, and its contract says "
-            f"{inputs.height}×{inputs.width}; register it again"
-        )
 
 
 def verify_digests(folder: Path, version: int, pinned_digests: Mapping[str, str]) -> Mapping[str, str]:

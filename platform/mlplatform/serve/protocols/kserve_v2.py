@@ -42,6 +42,7 @@ from mlplatform.serve.protocols.v2_tensors import (
     render_response,
 )
 from mlplatform.serve.schemas import PROBLEM_RESPONSES, PredictOut
+from pipelines.pipeline import Pipeline
 
 JSON_LENGTH_HEADER: Final = "inference-header-content-length"
 EXTENSIONS: Final = ("binary_tensor_data", "classification")
@@ -75,7 +76,7 @@ class V2Request:
 class V2Models:
     """The loaded versions by the names and numbers under which the protocol asks for them."""
 
-    name: str
+    pipeline: Pipeline
     model_slot: ModelSlot
     rollout_router: RolloutRouter
 
@@ -99,8 +100,8 @@ class V2Models:
 
     def check_name(self, name: str) -> None:
         """Raise NotFoundError for the name of another model."""
-        if name != self.name:
-            raise NotFoundError(f"model {name[:40]!r} is not served here; {self.name!r} is")
+        if name != self.pipeline.name:
+            raise NotFoundError(f"model {name[:40]!r} is not served here; {self.pipeline.name!r} is")
 
     def metadata(self, model: LoadedModel) -> ModelMetadata:
         """What the model takes and gives."""
@@ -111,7 +112,7 @@ class V2Models:
             "probabilities": ("FP32", [-1, classes]),
             "prediction_id": ("BYTES", [-1]),
         }
-        size = [-1, 1, model.predictor.height, model.predictor.width]
+        size = [-1, 1, self.pipeline.height, self.pipeline.width]
         return ModelMetadata(
             name=model.name,
             versions=[str(model.version)],
@@ -209,8 +210,7 @@ async def _infer(service: PredictionService, name: str, version: int | None, req
     result = await service.predict(predict_request, body)
     inference_request = v2_request.inference_request
     if inference_request is None:  # an answer given again was not decoded again
-        decoder = service.decoders.of(service.model_slot.get().predictor)
-        inference_request = await service.thread_pool.run(v2_request.parse, decoder)
+        inference_request = await service.thread_pool.run(v2_request.parse, service.decoder)
     content, json_length = render_response(
         _response_document(result, inference_request, name), _response_outputs(result), inference_request
     )

@@ -71,8 +71,6 @@ def feedback_router(
             for item in claim_items(context, reviewer, limit)
             if item.claimed_until is not None
         ]
-        with context.database.read() as connection:
-            classes = context.contracts.label_classes(connection, context.model_name)
-        return ReviewMany(answers=answers, classes=list(classes))
+        return ReviewMany(answers=answers, classes=list(context.pipeline.classes))
 
     return router

@@ -35,9 +35,7 @@ class FeedbackService:
         A prediction answered a moment ago is waited for; the label of one that waits in a spool waits as well. Raises
         InvalidInputError for a label that is no class or lies in the future, NotFoundError for an unknown prediction.
         """
-        latest = self.context.clock() + MAX_CLOCK_SKEW
-        with self.context.database.read() as connection:
-            classes = self.context.contracts.label_classes(connection, self.context.model_name)
+        classes, latest = self.context.pipeline.classes, self.context.clock() + MAX_CLOCK_SKEW
         for item in items:
             if item.label not in classes:
                 raise InvalidInputError(

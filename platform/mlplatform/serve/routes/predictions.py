@@ -139,7 +139,7 @@ async def _read_predict_request(request: Request, service: PredictionService) ->
         return PredictRequest(images=(body,), request_id=request_id, idempotency_key=key, traceparent=trace), body
     if content_type == "multipart/form-data":
         body = await read_body(request)
-        form = await _read_form(body, headers[b"content-type"], service.decoders.max_images, service.thread_pool)
+        form = await _read_form(body, headers[b"content-type"], service.decoder.max_images, service.thread_pool)
         fields = form.fields
         names = (fields.get("client_id", ""), fields.get("request_id") or request_id, fields.get("tags", ""))
         content = b"".join(form.files) + repr(names).encode() if key else b""
@@ -177,11 +177,12 @@ def recorded_predictions_router(
 ) -> APIRouter:
     """Explanations, recorded predictions and their inputs. An explanation runs under `explanation_limiter`."""
     router = APIRouter(route_class=route_limiter.route_class(), tags=["predict"], responses=PROBLEM_RESPONSES)
+    one_image = JsonLimits.for_images(1, context.pipeline.height, context.pipeline.width)
     explain_body = JsonBody[ExplainIn](
         thread_pool,
         ExplainIn,
         struct_for(ExplainIn, image=PixelRows),
-        lambda: JsonLimits.for_images(1, *explanations.input_size()),
+        one_image,
         example={"prediction_id": ID, "label": "3"},
     )
 

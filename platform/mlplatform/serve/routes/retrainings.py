@@ -92,7 +92,7 @@ def retraining_router(context: AppContext, thread_pool: ThreadPool, route_class:
         with context.database.write() as connection:
             retraining_id, is_new = retraining_queue.request(
                 connection,
-                pipeline=context.model_name,
+                pipeline=context.pipeline.name,
                 reason=body.reason,
                 trigger="api",
                 requested_by=requested_by,

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlplatform.serve.inference.batcher import Batcher
 from mlplatform.serve.inference.model_slot import LoadedModel
-from mlplatform.serve.inference.request_decoder import Decoders
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from mlplatform.serve.tuning.compute_config import ComputeConfig
 from pipelines.data import image_batch
 from pipelines.image.grey_png import encode_png
@@ -40,13 +40,12 @@ class LatencySummary:
 
 def measure_latency(
     model: LoadedModel,
-    decoders: Decoders,
+    decoder: ImageDecoder,
     calls: int,
     threads: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> LatencySummary:
     """Time the path of one picture: decode and predict, as the recorded latency does."""
-    decoder = decoders.of(model.predictor)
     noise = np.random.default_rng(0).integers(0, 256, (decoder.height, decoder.width), dtype=np.uint8)
     picture = encode_png(noise)
     spent = []

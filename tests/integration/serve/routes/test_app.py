@@ -610,7 +610,7 @@ def test_answers_are_given_at_the_servers_time(client: httpx.Client) -> None:
 def test_a_reviewer_is_given_pictures_without_the_models_answer(server: ApiServer) -> None:
     with server.context.database.write() as connection:
         sampling_plans.publish(
-            connection, server.context.model_name, 1, SamplingPlan(uniform=1.0).to_json(), server.context.clock()
+            connection, server.context.pipeline.name, 1, SamplingPlan(uniform=1.0).to_json(), server.context.clock()
         )
     with running(server) as client:
         sent = client.post("/v1/predict", json={"images": [GREY.tolist()], "tags": {"scanner": "b"}}).json()[

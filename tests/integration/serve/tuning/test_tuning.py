@@ -17,7 +17,7 @@ from mlplatform.predictions import compute_configs
 from mlplatform.serve.api_server import build_server
 from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
-from mlplatform.serve.inference.request_decoder import Decoders
+from mlplatform.serve.inference.request_decoder import ImageDecoder
 from mlplatform.serve.tuning.compute_config import ComputeConfig
 from mlplatform.serve.tuning.latency_benchmark import WARM_UP_CALLS, LatencySummary, measure_latency, measure_throughput
 from mlplatform.serve.tuning.tuner import Tuner
@@ -32,7 +32,7 @@ from tests.support.api_server import CLASSES, NAME, Flaky, loaded, module
 from tests.support.fake_registry import FakeTracking
 from tests.support.platform_world import START
 
-DECODERS = Decoders(20, 4e6)
+DECODER = ImageDecoder(28, 28, 20, 4e6)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def threads_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def tuner(lite: AppContext) -> Tuner:
-    return Tuner(lite.replace(tracking=FakeTracking()), ModelSlot(), DECODERS, load_seconds=0.02)
+    return Tuner(lite.replace(tracking=FakeTracking()), ModelSlot(), DECODER, load_seconds=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_speed_is_taken_from_the_calls_after_the_warm_up() -> None:
         (number, number + (1.0 if number < WARM_UP_CALLS else 0.001 * (number - WARM_UP_CALLS + 1)))
         for number in range(WARM_UP_CALLS + 100)
     )
-    speed = measure_latency(loaded(1), DECODERS, calls=100, threads=2, clock=lambda: next(starts_and_ends))
+    speed = measure_latency(loaded(1), DECODER, calls=100, threads=2, clock=lambda: next(starts_and_ends))
     assert speed.p50_ms == pytest.approx(50.5)
     assert speed.p95_ms == pytest.approx(95.05)
     assert speed.to_dict() == {"p50_ms": 50.5, "p95_ms": 95.05, "calls": 100, "threads": 2}
@@ -113,11 +113,11 @@ def test_a_task_survives_a_database_that_goes_away(tuner: Tuner, flaky: Flaky) -
     assert tuner.run_open_tasks() == 1
 
 
-def timed(loaded: LoadedModel, decoders: Decoders, calls: int, threads: int) -> LatencySummary:
+def timed(loaded: LoadedModel, decoder: ImageDecoder, calls: int, threads: int) -> LatencySummary:
     """The engines called and measured as ever, by a stopwatch on which ONNX Runtime takes 1 ms and PyTorch 3 ms."""
     seconds = 0.001 if loaded.predictor.name == "onnx" else 0.003
     readings = itertools.count()
-    return measure_latency(loaded, decoders, calls, threads, clock=lambda: next(readings) * seconds)
+    return measure_latency(loaded, decoder, calls, threads, clock=lambda: next(readings) * seconds)
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_tuning_measures_every_engine_and_keeps_the_best_for_the_host_class(tune
 
 def test_what_the_settings_name_is_not_searched(tuner: Tuner, files: Path) -> None:
     context = tuner.context.replace(settings=tuner.context.settings.model_copy(update={"engine": "onnx"}))
-    tried = Tuner(context, ModelSlot(), DECODERS, load_seconds=0.02).tune(on_disk(files))["tried"]
+    tried = Tuner(context, ModelSlot(), DECODER, load_seconds=0.02).tune(on_disk(files))["tried"]
     assert {each["engine"] for each in tried} == {"onnx"}
 
 
