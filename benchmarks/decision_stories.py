@@ -31,7 +31,8 @@ from mlplatform.store import leases
 from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.prediction import PredictionRecord
 from monitors.rules.alerts_config import Rule
-from pipelines.data import ImageSet, Split, content_hash, image_row
+from pipelines.data import Split, content_hash, image_row, images_of
+from pipelines.image.image_examples import image_examples
 from pipelines.pipeline import Pipeline
 from tests.support.bars import draw_bars
 from tests.support.fake_registry import bars_family, bars_split
@@ -58,7 +59,7 @@ LABELS = 60
 def label_to_alarm(tracer: FileTracer, home: Path) -> None:
     """Labels arrive and the rule's next evaluation fires its alert; nobody is notified."""
     context = _world(home)
-    labels = _wrong_predictions(context, context.pipeline)
+    labels = _wrong_predictions(context, _pipeline())
     tracer.install()
     with tracer.recording():
         record_labels(context, labels)
@@ -68,7 +69,7 @@ def label_to_alarm(tracer: FileTracer, home: Path) -> None:
 def slot_to_notice(tracer: FileTracer, home: Path) -> None:
     """A schedule slot is evaluated, its alert fires and the notice is in the outbox."""
     context = _world(home)
-    record_labels(context, _wrong_predictions(context, context.pipeline))
+    record_labels(context, _wrong_predictions(context, _pipeline()))
     lease = _leader_lease(context)
     tracer.install()
     with tracer.recording():
@@ -82,7 +83,7 @@ def alert_to_swap(tracer: FileTracer, home: Path) -> None:
     context, slot = _world(home), ModelSlot()
     reloader = ModelReloader(context, slot, lambda _: None)
     assert reloader.poll()
-    record_labels(context, _wrong_predictions(context, context.pipeline))
+    record_labels(context, _wrong_predictions(context, _pipeline()))
     lease = _leader_lease(context)
     _fire(context, "repaired", lease)
     supervisor = retraining_supervisor(context, lambda _id, _owner: [sys.executable, "-c", ""])
@@ -92,18 +93,21 @@ def alert_to_swap(tracer: FileTracer, home: Path) -> None:
         supervisor.tick(lease)
         with context.database.read() as connection:
             [row] = retraining_queue.recent(connection)
-        state = worker.run_retraining(row.id, str(row.owner), lambda _name: context.pipeline)
+        state = worker.run_retraining(row.id, str(row.owner), lambda _settings: _pipeline())
         is_swapped = reloader.poll()
     supervisor.close()
     assert (state, is_swapped) == ("succeeded", True), (state, is_swapped, reloader.error)
 
 
+def _pipeline() -> Pipeline:
+    return bars_family(bars_split(200))
+
+
 def _world(home: Path) -> AppContext:
     """A platform whose champion, of unlucky labels, is wrong about every other bar."""
-    settings = Settings(_env_file=None, home=home, alerts_file=home / "alerts.yaml")
+    settings = Settings(_env_file=None, home=home, alerts_file=home / "alerts.yaml", pipeline="bars")
     settings.alerts_file.write_text(RULES, encoding="utf-8")
-    pipeline = bars_family(bars_split(200))
-    context = AppContext(settings, FakeClock(), pipeline=pipeline)
+    context, pipeline = AppContext(settings, FakeClock()), _pipeline()
     worker = training_worker(context)
     outcome = worker.train(replace(pipeline, load=lambda _folder: _mislabelled_split()), "the first", "benchmark")
     version = outcome.candidate.version
@@ -117,14 +121,14 @@ def _mislabelled_split() -> Split:
     split = bars_split(200)
     train = split.train
     labels = np.random.default_rng(1).permutation(train.labels)
-    return replace(split, train=ImageSet(train.images, labels, train.name))
+    return replace(split, train=image_examples(images_of(train.batch), labels, train.name))
 
 
 def _wrong_predictions(context: AppContext, pipeline: Pipeline) -> Sequence[SubmittedLabel]:
     """Recorded predictions of the champion, each wrong, and the labels that say so."""
     images, now = draw_bars(LABELS, 9), context.clock()
     rows, labels = [], []
-    for image, truth in zip(images.images, images.labels, strict=True):
+    for image, truth in zip(images_of(images.batch), images.labels, strict=True):
         wrong = pipeline.classes[1 - int(truth)]
         record = PredictionRecord(
             id=uuid7(), at=now, model_name=pipeline.name, model_version=1, image_hash=content_hash(image), label=wrong,

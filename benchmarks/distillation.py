@@ -16,7 +16,7 @@ from torch import nn
 
 from benchmarks.losses import LossFn, cross_entropy_loss, distillation_loss, train_with_loss
 from pipelines.builtin.digits import BEST, COMPACT, load_split
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.engines.torch_engine import logits_of
 from pipelines.evaluation.classification_scores import wilson_interval
 from pipelines.training.network import build_network, parameter_count
@@ -39,7 +39,7 @@ def main() -> None:
     torch.set_num_threads(1)
     split = load_split(asked.data_dir)
     train = subsample(split.train, asked.rows)
-    judged = split.golden if asked.data_dir is None else ImageSet.concat("test", split.golden, split.stream)
+    judged = split.golden if asked.data_dir is None else Examples.concat("test", split.golden, split.stream)
     epochs = asked.epochs or (8 if asked.quick else 40)
     teacher, spent = _taught(TEACHER.name, cross_entropy_loss(), train, epochs, asked.seed)
     alone, _ = _taught(STUDENT.name, cross_entropy_loss(), train, epochs, asked.seed + 1)
@@ -55,7 +55,7 @@ def main() -> None:
         "teacher_train_s": round(spent, 1),
     }
     for name, network in (("teacher", teacher), ("student_alone", alone), ("student_distilled", student)):
-        right = int((logits_of(network, judged.images).argmax(axis=1) == judged.labels).sum())
+        right = int((logits_of(network, images_of(judged.batch)).argmax(axis=1) == judged.labels).sum())
         figures[name] = round(right / len(judged), 5)
         figures[f"{name}_interval"] = [round(limit, 5) for limit in wilson_interval(right, len(judged))]
     for name, value in figures.items():
@@ -63,7 +63,7 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def _taught(name: str, lesson: LossFn, train: ImageSet, epochs: int, seed: int) -> tuple[nn.Module, float]:
+def _taught(name: str, lesson: LossFn, train: Examples, epochs: int, seed: int) -> tuple[nn.Module, float]:
     recipe = TEACHER if name == TEACHER.name else STUDENT
     begun = time.perf_counter()
     network = build_network(recipe, 10, seed=seed)

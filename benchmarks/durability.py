@@ -39,7 +39,7 @@ from mlplatform.recording.spool.record_format import encode_prediction
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
-from pipelines.data import image_row
+from pipelines.data import image_row, images_of
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.storm import Locked, Outcome, Stoppable, Storm, compared, settled
 from tests.support.tcp_proxy import TcpProxy
@@ -192,7 +192,7 @@ def _resident_mb(pid: int) -> float:
 
 def _puts(folder: Path, *, fsync: bool) -> dict[str, float]:
     """What keeping one row costs its answer, in microseconds."""
-    image = load_optdigits().images[0]
+    image = images_of(load_optdigits().batch)[0]
     row = PredictionRecord(uuid7(), utc_now(), "digits", 1, "", "3", [0.1] * 10, 0.5, 2.0, uuid7(), "client")
     spool_directory = SpoolDirectory(folder / f"puts-{fsync}", "bench:1:x", 2**30, fsync=fsync)
     spent = []

@@ -26,13 +26,14 @@ from monitors.statistics.e_detector import Detector
 from monitors.statistics.holm import holm_rejections
 from monitors.statistics.two_sample import FeatureSample, compare_samples
 from monitors.windows.window import ErrorByConfidence
-from pipelines.data import image_batch
+from pipelines.data import image_batch, images_of
 from pipelines.discovery import find_pipeline
 from pipelines.engines.embedding import Embedder
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
 from pipelines.image.image_statistics import image_statistics
 from pipelines.image.simulated_shift import simulate_scanner_shift
+from pipelines.recipe import network_recipe
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit
 from pipelines.training.training_mix import subsample
@@ -58,7 +59,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     pipeline = find_pipeline("digits")
-    split, recipe = pipeline.load(Path(arguments.data_dir) if arguments.data_dir else None), pipeline.recipe("compact")
+    split, recipe = (
+        pipeline.load(Path(arguments.data_dir) if arguments.data_dir else None),
+        network_recipe(pipeline.recipe("compact")),
+    )
     network = build_network(recipe, len(pipeline.classes), seed=0)
     fitted = fit(network, recipe, subsample(split.train, recipe.max_train_rows), split.validation, seed=0)
     with TemporaryDirectory() as folder:
@@ -69,11 +73,14 @@ def main() -> None:
     doubt = fit_calibration(known.max(axis=1), right, predictor(golden.batch).max(axis=1))
     doubts = ErrorByConfidence(doubt.error_by_bin(), doubt.golden)
     days = QUIET_DAYS // 10 if arguments.quick else QUIET_DAYS
-    figures: dict[str, Any] = {"false_alarms": _quiet(doubts, predictor, golden.images, days), "quiet_days": days}
-    unseen = np.concatenate([golden.images, split.stream.images[: 2 * MAX_COMPARED_INPUTS]])
+    figures: dict[str, Any] = {
+        "false_alarms": _quiet(doubts, predictor, images_of(golden.batch), days),
+        "quiet_days": days,
+    }
+    unseen = np.concatenate([images_of(golden.batch), images_of(split.stream.batch)[: 2 * MAX_COMPARED_INPUTS]])
     unseen = unseen[np.random.default_rng(0).permutation(len(unseen))[: 2 * MAX_COMPARED_INPUTS]]
     for name, change in CHANGES.items():
-        changed = change(golden.images)
+        changed = change(images_of(golden.batch))
         batch = image_batch(changed)
         answers = predictor(batch)
         steps = count_by_bin(answers.max(axis=1).tolist())

@@ -29,9 +29,12 @@ from mlplatform.settings import Settings
 from pipelines.discovery import find_pipeline
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
-from pipelines.training.network import build_network
+from pipelines.recipe import network_recipe
+from pipelines.training.network import network_for
 from registry.catalog import Catalog
-from registry.model_package import MODEL_FILE, ONNX_FILE
+from registry.model_contract import ModelContract, image_inputs
+from registry.model_package import MODEL_FILE, ONNX_FILE, read_contract
+from tests.support.version_folder import write_contract
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOMS: Final = ("platform", "pipelines", "monitors", "registry")
@@ -108,13 +111,19 @@ class _OneVersion(Catalog):
     def download(self, name: str, version: int, target: Path) -> Path:  # noqa: ARG002
         return self._folder
 
+    def contract(self, name: str, version: int) -> ModelContract:  # noqa: ARG002
+        return read_contract(self._folder)
+
 
 def predict_story(tracer: FileTracer, home: Path) -> None:
     """One prediction request to a server with default settings, from its bytes to its row."""
     pipeline = find_pipeline(NAME)
-    network = build_network(pipeline.recipe(), len(pipeline.classes), height=pipeline.height, width=pipeline.width)
-    exportable = build_exportable(network, height=pipeline.height, width=pipeline.width)
+    network = network_for(pipeline.contract, network_recipe(pipeline.recipe()))
+    exportable = build_exportable(
+        network, height=image_inputs(pipeline.contract).height, width=image_inputs(pipeline.contract).width
+    )
     save_exportable(exportable, home / "model" / MODEL_FILE)
+    write_contract(home / "model", pipeline.contract)
     (home / "model" / ONNX_FILE).write_bytes(export_onnx(exportable))
     settings = Settings(_env_file=None, home=home, poll_seconds=3600, baseline_calls=20)
     context = AppContext(settings, catalog=_OneVersion(home / "model"))
@@ -131,10 +140,21 @@ def predict_story(tracer: FileTracer, home: Path) -> None:
         port = running.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
             for value in range(WARM_UP_REQUESTS):  # what is done once for all requests is no part of one
-                _predict(client, context, pipeline.height, pipeline.width, value)
+                _predict(
+                    client,
+                    context,
+                    *image_inputs(pipeline.contract).size,
+                    value,
+                )
             for value in range(WARM_UP_REQUESTS, WARM_UP_REQUESTS + REQUESTS):
                 with tracer.recording():
-                    _predict(client, context, pipeline.height, pipeline.width, value, tracer)
+                    _predict(
+                        client,
+                        context,
+                        *image_inputs(pipeline.contract).size,
+                        value,
+                        tracer,
+                    )
     finally:
         running.should_exit = True
         thread.join(30)

@@ -41,6 +41,7 @@ def against_a_server(home: Path, seconds: float, seed: int) -> dict[str, Any]:
     from mlplatform.operations.local_stack import platform_command
     from mlplatform.operations.operator_actions import create_key
     from mlplatform.operations.scaffold import rules_template
+    from mlplatform.retraining.training_pipeline import training_pipeline
     from mlplatform.retraining.worker import training_worker
     from mlplatform.settings import load_settings
 
@@ -48,7 +49,7 @@ def against_a_server(home: Path, seconds: float, seed: int) -> dict[str, Any]:
     port = free_port()
     given = {"home": str(home), "alerts_file": str(home / "alerts.yaml"), "auth": "on", "port": str(port)}
     context = create_context(load_settings(**given, recipe="compact"))
-    training_worker(context).train(context.pipeline, "to be fuzzed", "fuzz", recipe="compact")
+    training_worker(context).train(training_pipeline(context.settings), "to be fuzzed", "fuzz", recipe="compact")
     text, _ = create_key(context, "fuzz", ["admin"], None, "fuzz")
     headers, address = {"x-api-key": text}, f"http://127.0.0.1:{port}"
     with ProcessGroup(home / "logs") as fleet:

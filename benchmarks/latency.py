@@ -23,7 +23,9 @@ from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.engines.latency import measure_latency
 from pipelines.engines.onnx_engine import export_onnx, load_onnx_engine
 from pipelines.engines.torch_engine import load_torch_engine as load_pt2
-from pipelines.training.network import build_network, parameter_count
+from pipelines.recipe import network_recipe
+from pipelines.training.network import network_for, parameter_count
+from registry.model_contract import image_inputs
 from registry.model_package import MODEL_FILE, ONNX_FILE
 
 BATCHES = (1, 8, 32, 64, 128, 256)
@@ -44,8 +46,13 @@ def main() -> None:
 
 
 def _recipe(name: str, quick: bool) -> dict[str, object]:
-    network = build_network(PIPELINE.recipe(name), len(PIPELINE.classes), height=PIPELINE.height, width=PIPELINE.width)
-    module = build_exportable(network, height=PIPELINE.height, width=PIPELINE.width, temperature=1.1)
+    network = network_for(PIPELINE.contract, network_recipe(PIPELINE.recipe(name)))
+    module = build_exportable(
+        network,
+        height=image_inputs(PIPELINE.contract).height,
+        width=image_inputs(PIPELINE.contract).width,
+        temperature=1.1,
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         save_exportable(module, folder / MODEL_FILE)
@@ -79,7 +86,7 @@ def _timed(model: InferenceEngine, quick: bool) -> dict[str, float]:
 
 
 def _images_per_second(model: InferenceEngine, batch: int, calls: int) -> float:
-    images = np.random.default_rng(0).integers(0, 256, (batch, model.height, model.width), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (batch, *model.image_size), dtype=np.uint8)
     rows = image_batch(images)
     model(rows)
     fastest = float("inf")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.engines.torch_engine import to_tensor
 from pipelines.errors import DataError
 from pipelines.image.augmentation import augment
@@ -87,7 +87,7 @@ def adversarial_loss(epsilon: float, seed: int) -> LossFn:
 
 def train_with_loss(
     network: nn.Module,
-    rows: ImageSet,
+    rows: Examples,
     loss_fn: LossFn,
     *,
     epochs: int,
@@ -99,7 +99,7 @@ def train_with_loss(
     """Teach a network for some epochs with one cycle of the learning rate; the same seed gives the same weights."""
     if len(rows) < 2:
         raise DataError(f"'{rows.name}' has {len(rows)} rows; give at least 2 to teach on")
-    images, labels = to_tensor(rows.images), torch.from_numpy(rows.labels.copy())
+    images, labels = to_tensor(images_of(rows.batch)), torch.from_numpy(rows.labels.copy())
     generator = torch.Generator().manual_seed(seed)
     steps = max(1, len(rows) // batch_size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)

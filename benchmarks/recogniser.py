@@ -26,17 +26,19 @@ from typing import Any
 import torch
 
 from pipelines.builtin.digits import MNIST_TRAIN_FRACTIONS
-from pipelines.data import ImageSet, split_by_hash
+from pipelines.data import Examples, split_by_hash
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.discovery import find_pipeline
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
 from pipelines.pipeline import Pipeline
-from pipelines.recipe import Recipe
-from pipelines.training.network import build_network, parameter_count
-from pipelines.training.training_loop import EpochMetrics, TrainingResult, fit
+from pipelines.recipe import NetworkRecipe, network_recipe
+from pipelines.trainer import EpochMetrics
+from pipelines.training.network import network_for, parameter_count
+from pipelines.training.training_loop import TrainingResult, fit
 from pipelines.training.training_mix import subsample
+from registry.model_contract import image_inputs
 from registry.runs import git_revision
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +59,7 @@ def main() -> None:
         print(json.dumps({"skipped": "no MNIST: name its folder with --data-dir or PLATFORM_TEST_MNIST_DIR"}))
         return
     pipeline = find_pipeline("digits")
-    recipe = pipeline.recipe(arguments.recipe)
+    recipe = network_recipe(pipeline.recipe(arguments.recipe))
     train, test = load_idx_folder(arguments.data_dir)
     if arguments.quick:
         recipe = replace(recipe, epochs=1, max_train_rows=QUICK_ROWS)
@@ -82,16 +84,16 @@ def _folder() -> Path | None:
 
 def _trained(
     pipeline: Pipeline,
-    recipe: Recipe,
-    train: ImageSet,
-    test: ImageSet,
+    recipe: NetworkRecipe,
+    train: Examples,
+    test: Examples,
     seed: int,
     device: str,
     checkpoints: Path | None,
 ) -> dict[str, Any]:
     sides = split_by_hash(train, MNIST_TRAIN_FRACTIONS)
     rows = subsample(sides.train, recipe.max_train_rows)
-    network = build_network(recipe, len(pipeline.classes), height=pipeline.height, width=pipeline.width, seed=seed)
+    network = network_for(pipeline.contract, recipe, seed=seed)
     parameters, begun = parameter_count(network), time.process_time()
 
     def told(epoch: EpochMetrics) -> None:
@@ -123,15 +125,22 @@ def _trained(
     }
 
 
-def _judged(fitted: TrainingResult, pipeline: Pipeline, test: ImageSet) -> ClassificationScores:
+def _judged(fitted: TrainingResult, pipeline: Pipeline, test: Examples) -> ClassificationScores:
     """As a server answers: exported, written, read back."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.pt2"
-        save_exportable(build_exportable(fitted.network, height=pipeline.height, width=pipeline.width), path)
+        save_exportable(
+            build_exportable(
+                fitted.network,
+                height=image_inputs(pipeline.contract).height,
+                width=image_inputs(pipeline.contract).width,
+            ),
+            path,
+        )
         return score_predictions(load_torch_engine(path, pipeline.classes)(test.batch), test.labels, pipeline.classes)
 
 
-def _series(path: Path, recipe: Recipe, revision: str) -> dict[str, Any]:
+def _series(path: Path, recipe: NetworkRecipe, revision: str) -> dict[str, Any]:
     """This recipe's series at this revision as far as it is kept, or a new one."""
     for series in _kept(path):
         if series["recipe"] == recipe.name and series["git_revision"] == revision:

@@ -23,10 +23,10 @@ from benchmarks.losses import (
 )
 from benchmarks.randomized_smoothing import certify
 from pipelines.builtin.digits import COMPACT, load_split
-from pipelines.candidate.plots import to_png
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.engines.torch_engine import to_tensor
 from pipelines.evaluation.adversarial import count_correct, fgsm, pgd
+from pipelines.evaluation.png_figure import to_png
 from pipelines.image.corruptions import SEVERITIES, corrupt
 from pipelines.training.network import build_network
 from pipelines.training.training_mix import subsample
@@ -96,7 +96,7 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def _models(train: ImageSet, epochs: int) -> dict[str, nn.Module]:
+def _models(train: Examples, epochs: int) -> dict[str, nn.Module]:
     def blank(seed: int) -> nn.Module:
         return build_network(COMPACT, 10, seed=seed)
 
@@ -124,9 +124,9 @@ def _models(train: ImageSet, epochs: int) -> dict[str, nn.Module]:
     }
 
 
-def _attacked(network: nn.Module, look: nn.Module, rows: ImageSet, steps: int) -> dict[str, float]:
+def _attacked(network: nn.Module, look: nn.Module, rows: Examples, steps: int) -> dict[str, float]:
     """Accuracy of the network on pictures made against `look`."""
-    images, labels = to_tensor(rows.images), torch.from_numpy(rows.labels.copy())
+    images, labels = to_tensor(images_of(rows.batch)), torch.from_numpy(rows.labels.copy())
     found = {"clean": count_correct(network, images, labels) / len(rows)}
     for epsilon in EPSILONS:
         found[f"fgsm_{epsilon:g}"] = count_correct(network, fgsm(look, images, labels, epsilon), labels) / len(rows)
@@ -135,21 +135,21 @@ def _attacked(network: nn.Module, look: nn.Module, rows: ImageSet, steps: int) -
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def _corrupted(network: nn.Module, rows: ImageSet) -> dict[str, float]:
+def _corrupted(network: nn.Module, rows: Examples) -> dict[str, float]:
     labels = torch.from_numpy(rows.labels.copy())
     return {
         f"{kind}_{level}": round(
-            count_correct(network, to_tensor(corrupt(rows.images, kind, level)), labels) / len(rows), 4
+            count_correct(network, to_tensor(corrupt(images_of(rows.batch), kind, level)), labels) / len(rows), 4
         )
         for kind in SEVERITIES
         for level in (1, 2, 3)
     }
 
 
-def _certified(network: nn.Module, rows: ImageSet, draws: int) -> dict[str, float]:
+def _certified(network: nn.Module, rows: Examples, draws: int) -> dict[str, float]:
     """Share of rows answered right with a certificate of each radius at least; wrong at most 1 of 1000 each."""
     radii = []
-    for number, (image, label) in enumerate(zip(to_tensor(rows.images), rows.labels.tolist(), strict=True)):
+    for number, (image, label) in enumerate(zip(to_tensor(images_of(rows.batch)), rows.labels.tolist(), strict=True)):
         found = certify(network, image, SIGMA, estimation_draws=draws, seed=number)
         radii.append(found.radius if found.predicted_class == label else -1.0)
     held = np.array(radii)

@@ -36,6 +36,8 @@ from pipelines.engines.onnx_engine import load_onnx_engine
 PEERS: Final = ("mlflow", "bentoml", "litserve")
 STARTING_SECONDS: Final = 120.0
 DRAIN_SECONDS: Final = 60.0
+ANSWER_SECONDS: Final = 30
+"""A slower answer counts as an error; wrk's own two seconds are a busy machine's doing."""
 WARM_UP_SECONDS: Final = 2
 SOAK_STEP_SECONDS: Final = 30
 Figures = dict[str, list[float]]
@@ -63,22 +65,22 @@ def _measured(folder: Path, arguments: argparse.Namespace, rounds: int, seconds:
     closed: dict[str, Figures] = defaultdict(lambda: defaultdict(list))
     paced: dict[str, Figures] = defaultdict(lambda: defaultdict(list))
     with ProcessGroup(folder / "logs") as fleet:
-        running = _started(fleet, systems(folder, model, arguments.database))
+        running = start_all(fleet, systems(folder, model, arguments.database))
         for system, _, address in running:
-            _load(folder, system, address, WARM_UP_SECONDS, connections, 0)
+            load(folder, system, address, WARM_UP_SECONDS, connections, 0)
         for number in range(rounds):
             for system, child, address in random.Random(number).sample(running, len(running)):
                 before = _cpu_seconds(child.process.pid)
-                told = _load(folder, system, address, seconds, connections, 0)
+                told = load(folder, system, address, seconds, connections, 0)
                 spent = _cpu_seconds(child.process.pid) - before
                 _note(closed[system.name], {**told, "cpu_ms": 1000 * spent / told["requests"]})
             closed["bare"]["rps"].append(_bare(model, 1.0))
         rate = min(statistics.median(figures["rps"]) for figures in closed.values()) / 2
         for number in range(rounds):
             for system, _, address in random.Random(100 + number).sample(running, len(running)):
-                _note(paced[system.name], _load(folder, system, address, seconds, connections, rate))
+                _note(paced[system.name], load(folder, system, address, seconds, connections, rate))
         memory = {system.name: _memory_mib(child.process.pid) for system, child, _ in running}
-        recorder = {system.name: _drained(address) for system, _, address in running if system.name == "ours"}
+        recorder = {system.name: drained(address) for system, _, address in running if system.name == "ours"}
         told = figures(closed, paced, memory, rate, recorder)
         if arguments.soak:
             ours = next(each for each in running if each[0].name == "ours")
@@ -93,12 +95,12 @@ def _soaked(
     system, child, address = ours
     reached, p99, memory, queued = [], [], [_memory_mib(child.process.pid)], []
     for _ in range(max(1, seconds // SOAK_STEP_SECONDS)):
-        told = _load(folder, system, address, SOAK_STEP_SECONDS, connections, rate)
+        told = load(folder, system, address, SOAK_STEP_SECONDS, connections, rate)
         reached.append(round(told["rps"]))
         p99.append(told["p99_ms"])
         memory.append(_memory_mib(child.process.pid))
         queued.append(httpx.get(f"{address}/readyz", timeout=10, trust_env=False).json()["recorder"]["queued"])
-    counts = _drained(address)
+    counts = drained(address)
     return {
         "seconds": seconds,
         "rate": round(rate),
@@ -110,7 +112,7 @@ def _soaked(
     }
 
 
-def _started(fleet: ProcessGroup, all_of_them: list[System]) -> list[tuple[System, ManagedProcess, str]]:
+def start_all(fleet: ProcessGroup, all_of_them: list[System]) -> list[tuple[System, ManagedProcess, str]]:
     """Every server that answers, with its address; one that does not start is told and left out."""
     running = []
     for system in all_of_them:
@@ -127,11 +129,12 @@ def _started(fleet: ProcessGroup, all_of_them: list[System]) -> list[tuple[Syste
     return running
 
 
-def _load(
+def load(
     folder: Path, system: System, address: str, seconds: int, connections: int, rate: float
 ) -> Mapping[str, float]:
     """What wrk saw; it must have seen no error."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(folder / f"{system.script}.lua")]
+    script = str(folder / f"{system.script}.lua")
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", f"--timeout={ANSWER_SECONDS}s", "-s", script]
     done = subprocess.run(
         [*command, address + system.path],
         env={**os.environ, "RATE": str(rate)},
@@ -167,7 +170,7 @@ def _bare(model: Path, seconds: float) -> float:
     return made / (time.perf_counter() - begun)
 
 
-def _drained(address: str) -> dict[str, int]:
+def drained(address: str) -> dict[str, int]:
     """The recorder's counts once nothing waits any more."""
     deadline = time.monotonic() + DRAIN_SECONDS
     while True:

@@ -31,8 +31,12 @@ from pipelines.discovery import find_pipeline
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine, set_threads
 from pipelines.image.grey_png import encode_png
-from pipelines.training.network import build_network
+from pipelines.recipe import network_recipe
+from pipelines.training.network import network_for
 from registry.catalog import Catalog
+from registry.model_contract import ModelContract, image_inputs
+from registry.model_package import read_contract
+from tests.support.version_folder import write_contract
 
 ROOT = Path(__file__).parent.parent
 NAME = "digits"
@@ -50,6 +54,9 @@ class Shelf(Catalog):
     def download(self, name: str, version: int, target: Path) -> Path:  # noqa: ARG002
         return self._folder
 
+    def contract(self, name: str, version: int) -> ModelContract:  # noqa: ARG002
+        return read_contract(self._folder)
+
 
 def serve_here(home: Path, port: int) -> None:
     """The server process."""
@@ -63,7 +70,7 @@ def serve_here(home: Path, port: int) -> None:
     server = build_server(context)
     server.model_slot.swap(
         LoadedModel(
-            NAME, 1, load_torch_engine(home / "model" / "data" / "model.pt2", context.pipeline.classes), utc_now()
+            NAME, 1, load_torch_engine(home / "model" / "data" / "model.pt2", find_pipeline(NAME).classes), utc_now()
         )
     )
     serve(server, "127.0.0.1", port)
@@ -89,10 +96,14 @@ def main() -> None:
 
 def _measured(home: Path, turns: int, seconds: float, rate: float) -> dict[str, object]:
     pipeline = find_pipeline(NAME)
-    network = build_network(pipeline.recipe(), len(pipeline.classes), height=pipeline.height, width=pipeline.width)
+    network = network_for(pipeline.contract, network_recipe(pipeline.recipe()))
     save_exportable(
-        build_exportable(network, height=pipeline.height, width=pipeline.width), home / "model" / "data" / "model.pt2"
+        build_exportable(
+            network, height=image_inputs(pipeline.contract).height, width=image_inputs(pipeline.contract).width
+        ),
+        home / "model" / "data" / "model.pt2",
     )
+    write_contract(home / "model", pipeline.contract)
     database = Database(f"sqlite:///{home / 'platform.db'}")
     database.upgrade()
     port = free_port()

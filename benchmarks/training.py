@@ -26,11 +26,11 @@ from torch.nn import functional
 from benchmarks.tutorial.loop import Digits, seconds_of
 from benchmarks.tutorial.transforms import Transform
 from pipelines.builtin.digits import PIPELINE
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.augmentation import augment
-from pipelines.recipe import Recipe
+from pipelines.recipe import NetworkRecipe, network_recipe
 from pipelines.training.network import build_network
 from pipelines.training.optimizer import ScheduledOptimizer, WeightAverage
 from pipelines.training.training_loop import fit
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="best")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = replace(PIPELINE.recipe(arguments.recipe), epochs=2, patience=2, threads=1)
+    recipe = replace(network_recipe(PIPELINE.recipe(arguments.recipe)), epochs=2, patience=2, threads=1)
     rows = _rows(arguments.data_dir, 512 if arguments.quick else 1_536)
     turns = 1 if arguments.quick else 3
     seconds: dict[str, list[float]] = {}
@@ -70,18 +70,18 @@ def main() -> None:
     print(json.dumps(figures))
 
 
-def _rows(folder: Path | None, count: int) -> ImageSet:
+def _rows(folder: Path | None, count: int) -> Examples:
     rows = load_optdigits() if folder is None else load_idx_folder(folder)[0]
     return rows.take(np.arange(count))
 
 
-def _turn(recipe: Recipe, rows: ImageSet) -> dict[str, float]:
+def _turn(recipe: NetworkRecipe, rows: Examples) -> dict[str, float]:
     """Seconds of one epoch of each loop."""
 
     def network() -> torch.nn.Module:
         return build_network(recipe, len(PIPELINE.classes))
 
-    digits = Digits(rows.images, rows.labels, Transform(recipe.augmentation))
+    digits = Digits(images_of(rows.batch), rows.labels, Transform(recipe.augmentation))
     size, rate, check = recipe.batch_size, recipe.learning_rate, rows.take([0])
     ours = [
         fit(network(), recipe, rows, check, seed=0, clock=clock).history[-1].seconds
@@ -97,11 +97,11 @@ def _turn(recipe: Recipe, rows: ImageSet) -> dict[str, float]:
     }
 
 
-def _alone(recipe: Recipe, rows: ImageSet) -> float:
+def _alone(recipe: NetworkRecipe, rows: Examples) -> float:
     """Processor seconds that the network takes for as many rows, on one batch moved beforehand."""
     network = build_network(recipe, len(PIPELINE.classes)).train()
     network = torch.nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.from_numpy(rows.images[: recipe.batch_size].copy()).float().div(255).unsqueeze(1)
+    images = torch.from_numpy(images_of(rows.batch)[: recipe.batch_size].copy()).float().div(255).unsqueeze(1)
     batch = augment(images, recipe.augmentation, torch.Generator().manual_seed(0))
     truth = torch.from_numpy(rows.labels[: recipe.batch_size].copy())
     batches = -(-len(rows) // len(batch))

@@ -15,6 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "platform"), str(ROOT / "docs")]  # this c
 
 from generator.alerts import alerts_page  # noqa: E402
 from generator.commands import commands_page  # noqa: E402
+from generator.grafana import alert_rules, dashboard  # noqa: E402
 from generator.http import http_page  # noqa: E402
 from generator.metrics import metrics_page  # noqa: E402
 from generator.server import describe_server  # noqa: E402
@@ -47,6 +48,8 @@ def reference_pages() -> dict[str, str]:
         "docs/reference/settings.md": settings_page(),
         "docs/reference/http.md": http_page(served),
         "docs/reference/metrics.md": metrics_page(served.registry),
+        "deploy/grafana/dashboard.json": dashboard(served.registry),
+        "deploy/grafana/alert-rules.yml": alert_rules(served.registry),
         "docs/reference/alerts-file.md": alerts_page(rules),
         "platform/mlplatform/templates/alerts.yaml": rules,  # what `platform init` writes
         "docs/reference/exit-codes.md": exit_codes_page(),

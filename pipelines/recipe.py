@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pipelines.errors import TrainingError
 
@@ -51,11 +51,38 @@ class Augmentation:
             raise TrainingError(f"augmentation contrast is {self.contrast}; give less than 1, or nothing is left")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One way of making a model of a pipeline."""
+    """One way of making a model of a pipeline: which rows make an epoch; what else is chosen is its trainer's."""
 
-    name: str
+    name: str = "default"
+    max_train_rows: int | None = None
+    """At most this many base rows, chosen by hash; None takes all."""
+    feedback_share: float = 0.25
+    """Feedback rows are repeated until they make up this share of an epoch..."""
+    feedback_repeats: int = 4
+    """...but each row at most this often."""
+
+    def __post_init__(self) -> None:
+        self._require("feedback_repeats", self.feedback_repeats >= 1, "1 or more")
+        self._require("feedback_share", 0 <= self.feedback_share < 1, "a share from 0 to below 1")
+        self._require("max_train_rows", self.max_train_rows is None or self.max_train_rows >= 1, "1 or None")
+
+    def as_params(self) -> dict[str, str | int | float]:
+        """Flat, stable names for a tracking server; None becomes 'all'."""
+        values = {"recipe" if key == "name" else key: value for key, value in asdict(self).items()}
+        return {key: "all" if value is None else value for key, value in values.items()}
+
+    def _require(self, field: str, valid: bool, allowed: str) -> None:
+        if not valid:
+            value = getattr(self, field)
+            raise TrainingError(f"recipe '{self.name}': {field} is {value}; give {allowed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkRecipe(Recipe):
+    """One way of training a network of pictures."""
+
     channels: tuple[int, ...]
     """Of the convolutions of each block; blocks are halved by pooling."""
     hidden: int
@@ -70,12 +97,6 @@ class Recipe:
     plateau_patience: int
     """Epochs without a better validation loss before the learning rate is halved."""
     augmentation: Augmentation
-    max_train_rows: int | None = None
-    """At most this many base rows, chosen by hash; None takes all."""
-    feedback_share: float = 0.25
-    """Feedback rows are repeated until they make up this share of an epoch..."""
-    feedback_repeats: int = 4
-    """...but each row at most this often."""
     threads: int = 1
     body: NetworkHead = "plain"
     """Plain: a dense layer reads the last block. Lean: its mean does, and pooling comes before the norm."""
@@ -94,7 +115,8 @@ class Recipe:
     """Of the products while training; weights, checks and the registered model are float32 always."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "epochs", "batch_size", "patience", "feedback_repeats", "threads"):
+        super().__post_init__()
+        for name in ("hidden", "epochs", "batch_size", "patience", "threads"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("channels", min(self.channels, default=0) >= 1, "counts of 1 or more, one for each block")
         for name, kind in (("body", NetworkHead), ("schedule", Schedule), ("precision", Precision)):
@@ -106,8 +128,6 @@ class Recipe:
         self._require("learning_rate", self.learning_rate > 0, "a number above 0")
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")
         self._require("plateau_patience", self.plateau_patience >= 0, "0 or more")
-        self._require("feedback_share", 0 <= self.feedback_share < 1, "a share from 0 to below 1")
-        self._require("max_train_rows", self.max_train_rows is None or self.max_train_rows >= 1, "1 or None")
 
     def augmentation_at(self, epoch: int) -> Augmentation:
         """How far images move in this epoch, from 1."""
@@ -116,18 +136,15 @@ class Recipe:
         return Augmentation(**{name: amount * COOLDOWN_SCALE for name, amount in asdict(self.augmentation).items()})
 
     def as_params(self) -> dict[str, str | int | float]:
-        """Flat, stable names for a tracking server; None becomes 'all'."""
-        params: dict[str, str | int | float] = {}
-        for key, value in asdict(self).items():
-            if key == "channels":
-                params |= {f"channels_{place}": count for place, count in enumerate(value, start=1)}
-            elif key == "augmentation":
-                params |= {f"augmentation_{part}": amount for part, amount in value.items()}
-            else:
-                params["recipe" if key == "name" else key] = "all" if value is None else value
-        return params
+        """Flat, stable names for a tracking server, one for each block's channels and each part of the augmentation."""
+        params: dict[str, Any] = super().as_params()
+        channels, augmentation = params.pop("channels"), params.pop("augmentation")
+        params |= {f"channels_{place}": count for place, count in enumerate(channels, start=1)}
+        return params | {f"augmentation_{part}": amount for part, amount in augmentation.items()}
 
-    def _require(self, field: str, valid: bool, allowed: str) -> None:
-        if not valid:
-            value = getattr(self, field)
-            raise TrainingError(f"recipe '{self.name}': {field} is {value}; give {allowed}")
+
+def network_recipe(recipe: Recipe) -> NetworkRecipe:
+    """The recipe as one of a network; raises TrainingError where it is another trainer's."""
+    if not isinstance(recipe, NetworkRecipe):
+        raise TrainingError(f"recipe '{recipe.name}' trains no network; give a NetworkRecipe")
+    return recipe

@@ -70,6 +70,8 @@ class ModelCard:
     name: str
     summary: str
     license: str
+    task: str
+    """As model hubs name it, such as image-classification."""
     tags: tuple[str, ...]
     details: Mapping[str, str]
     intended_use: str
@@ -90,6 +92,8 @@ class ModelCard:
     robustness: CardSection
     latency: CardSection
     contact: str
+    columns: CardSection | None = None
+    """What each column of a table does to the answers; None for inputs without columns."""
 
 
 def render_card(card: ModelCard) -> str:
@@ -108,6 +112,7 @@ def render_card(card: ModelCard) -> str:
         "Calibration": _section_text(card.calibration),
         "Fairness": _section_text(card.fairness),
         "Robustness": _section_text(card.robustness),
+        **({} if card.columns is None else {"Columns": _section_text(card.columns)}),
         "Latency and size": _section_text(card.latency),
         "Gate verdict": _verdict_text(card.verdict),
         "Ethical considerations": card.ethics,
@@ -144,7 +149,7 @@ def with_production(text: str, production: CardSection) -> str:
 def _header(card: ModelCard) -> str:
     golden = card.evaluation_data[0].name if card.evaluation_data else "none"
     result = {
-        "task": {"type": "image-classification"},
+        "task": {"type": card.task},
         "dataset": {"name": golden, "type": golden},
         "metrics": [{"type": name, "value": round(value, 6)} for name, value in card.metrics.items()],
     }

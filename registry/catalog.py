@@ -22,6 +22,7 @@ from registry.model_package import (
     METADATA_FILE,
     MODEL_FILE,
     ONNX_FILE,
+    ONNX_SHA256_TAG,
     SHA256_TAG,
     model_digest,
     read_contract,
@@ -42,6 +43,10 @@ REGISTRATION_TAG = "mlplatform.registration"
 """Marks the call that registered a version, so that the same call made again finds it."""
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 GOLDEN_DIGEST_TAG = "golden_digest"
+TRAINED_UNTIL_TAG = "trained_until"
+"""Seconds since 1970 of the newest row that a version was trained or tuned on, where all its rows have a time."""
+GOLDEN_LOSSES_TAG = "golden_losses"
+"""How many golden rows have each loss, as JSON; of versions whose mistakes do not all cost the same."""
 """Borne by a version: which golden rows it was judged on."""
 READY_SECONDS = 30
 DESCRIPTION_LIMIT = 5000
@@ -89,7 +94,7 @@ class Catalog:
         with self._connection.session() as client:
             logged = client.get_logged_model(model_uri.removeprefix("models:/"))
             digest_tags = {tag: logged.tags[tag] for tag in DIGEST_TAGS.values() if tag in logged.tags}
-            if SHA256_TAG not in digest_tags:
+            if not digest_tags.keys() & {SHA256_TAG, ONNX_SHA256_TAG}:
                 raise RegistryError(f"{model_uri} has no {SHA256_TAG} tag: log the model with Run.log_model")
             self._ensure_model(client, name)
             for version in client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'"):
@@ -199,11 +204,13 @@ class Catalog:
         with self._connection.session() as client:
             location = client.get_model_version_download_uri(record.name, str(record.version))
             folder = Path(download_artifacts(location, dst_path=str(parent), tracking_uri=uri, registry_uri=uri))
-        if not (folder / MODEL_FILE).is_file():
-            raise CorruptModelError(f"{_version_title(record)} has no {MODEL_FILE}: register it again from a new run")
+        one_graph = SHA256_TAG not in record.tags and ONNX_SHA256_TAG in record.tags
+        model_file = ONNX_FILE if one_graph else MODEL_FILE
+        if not (folder / model_file).is_file():
+            raise CorruptModelError(f"{_version_title(record)} has no {model_file}: register it again from a new run")
         for name, tag in DIGEST_TAGS.items():
             expected = record.tags.get(tag)
-            if name == ONNX_FILE and expected is None:
+            if expected is None and name == (MODEL_FILE if one_graph else ONNX_FILE):
                 (folder / name).unlink(missing_ok=True)
                 continue
             _check_digest(folder, name, record, expected)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from registry.errors import RegistryError, RegistryUnavailableError
+from registry.mlflow_tables import create_tables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,6 +85,7 @@ class MlflowConnection:
     def client(self) -> "MlflowClient":
         """The client; opening it creates or upgrades the tables of a database URI."""
         self._probe()
+        self.create_tables()
         try:
             with quiet_mlflow_import(), _file_lock(sqlite_path(self.uri)):
                 from mlflow import MlflowClient
@@ -114,6 +116,17 @@ class MlflowConnection:
         """Ask the store one small question, so that silence is noticed now and a cold store is warm."""
         with self.session() as client:
             client.search_experiments(max_results=1)
+
+    def create_tables(self) -> None:
+        """Make the tables of a new SQLite store, whole or not at all; other databases make theirs in transactions."""
+        path = sqlite_path(self.uri)
+        if path is not None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with quiet_mlflow_import(), _file_lock(path):
+                    create_tables(path)
+            except Exception as error:  # as in `client`
+                raise self._unavailable(error) from error
 
     def _probe(self) -> None:
         """Fail at once where MLflow would retry opening a database for 100 seconds."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from registry.errors import ContractError, RegistryError
+from registry.installed_version import installed_version
 from registry.mlflow_connection import quiet_mlflow_import
-from registry.model_contract import ModelContract, image_classifier
+from registry.model_contract import NAMED_KINDS, ModelContract, TableInputs, image_classifier
+from registry.prediction_task import Sequence as SequenceTask
 
 if TYPE_CHECKING:
     import numpy as np
     from mlflow.entities import LoggedModel
-    from mlflow.models import ModelSignature
+    from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema
 
 MODEL_FILE = "data/model.pt2"
@@ -24,6 +27,8 @@ ONNX_FILE = "data/model.onnx"
 """The same model for ONNX Runtime; not every version has one."""
 ONNX_SHA256_TAG = "onnx_sha256"
 METADATA_FILE = "MLmodel"
+REQUIREMENTS_FILE, PYTHON_ENV_FILE = "requirements.txt", "python_env.yaml"
+"""Where MLflow looks for what a model needs."""
 CONTRACT_SHA256_TAG = "contract_sha256"
 """Notes the digest of the contract alone: MLflow itself may write the rest of the file anew."""
 DIGEST_TAGS = {MODEL_FILE: SHA256_TAG, ONNX_FILE: ONNX_SHA256_TAG, METADATA_FILE: CONTRACT_SHA256_TAG}
@@ -87,40 +92,90 @@ def _read_mlmodel(folder: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+@dataclass(frozen=True, eq=False)
+class TorchFiles:
+    """A torch module that is saved as a pt2 graph and, where `onnx` is given, as the same model's ONNX graph too.
+
+    The first axis of both examples is the batch. Its size stays free, for which torch needs an example of two rows or
+    more.
+    """
+
+    module: object
+    input_example: "np.ndarray"
+    output_example: "np.ndarray"
+    onnx: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.input_example) < 2:
+            raise RegistryError(f"input_example has {len(self.input_example)} row(s): give two or more of any content")
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX graph that is the model itself, such as one of a table's rows."""
+
+    content: bytes
+
+
+ModelFiles = TorchFiles | OnnxFile
+
+
 def save_package(
     folder: Path,
-    module: object,
-    input_example: "np.ndarray",
-    output_example: "np.ndarray",
+    files: ModelFiles,
     requirements: Sequence[str],
     contract: ModelContract,
     identity: "LoggedModel | None" = None,
-    onnx: bytes | None = None,
 ) -> None:
-    """Export a torch module into `folder` with contract, signature, input example and exactly these requirements.
+    """Save a model into `folder` with contract, signature and exactly these requirements.
 
-    The first axis of both examples is the batch. Its size stays free, for which torch needs an example of
-    two rows or more. `identity` is the MLflow logged model the folder will belong to, `onnx` the same model as
-    an ONNX graph.
+    `identity` is the MLflow logged model the folder will belong to.
     """
-    if len(input_example) < 2:
-        raise RegistryError(f"input_example has {len(input_example)} row(s): give two or more of any content")
+    with quiet_mlflow_import():
+        from mlflow.models import Model
+    owner = {} if identity is None else _logged_model_fields(identity)
+    described = Model(metadata={CONTRACT_KEY: contract.to_dict()}, **owner)
+    if isinstance(files, TorchFiles):
+        _save_torch(folder, files, requirements, described)
+    else:
+        _save_onnx(folder, files, requirements, contract, described)
+
+
+def _save_torch(folder: Path, files: TorchFiles, requirements: Sequence[str], described: "Model") -> None:
     with quiet_mlflow_import():
         import mlflow.pyfunc
         import mlflow.pytorch
-        from mlflow.models import Model
-    owner = {} if identity is None else _logged_model_fields(identity)
     mlflow.pytorch.save_model(
-        module,
+        files.module,
         path=str(folder),
-        mlflow_model=Model(metadata={CONTRACT_KEY: contract.to_dict()}, **owner),
+        mlflow_model=described,
         serialization_format="pt2",
-        signature=_model_signature(input_example, output_example),
-        input_example=input_example,
+        signature=_tensor_signature(files.input_example, files.output_example),
+        input_example=files.input_example,
         pip_requirements=list(requirements),
     )
-    if onnx is not None:
-        (folder / ONNX_FILE).write_bytes(onnx)
+    if files.onnx is not None:
+        (folder / ONNX_FILE).write_bytes(files.onnx)
+
+
+def _save_onnx(
+    folder: Path, files: OnnxFile, requirements: Sequence[str], contract: ModelContract, described: "Model"
+) -> None:
+    """Write what MLflow's flavour `onnx` reads; MLflow's own way would open the graph first, which needs onnx here."""
+    with quiet_mlflow_import():
+        import mlflow.pyfunc
+        from mlflow.utils.environment import _PythonEnv
+    path = folder / ONNX_FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(files.content)
+    described.signature = _contract_signature(contract)
+    mlflow.pyfunc.add_to_model(described, loader_module="mlflow.onnx", data=ONNX_FILE, python_env=PYTHON_ENV_FILE)
+    described.add_flavor(
+        "onnx", onnx_version=installed_version("onnx"), data=ONNX_FILE, providers=["CPUExecutionProvider"], code=None
+    )
+    described.save(str(folder / METADATA_FILE))
+    (folder / REQUIREMENTS_FILE).write_text("".join(f"{line}\n" for line in requirements), encoding="utf-8")
+    _PythonEnv.current().to_yaml(str(folder / PYTHON_ENV_FILE))
 
 
 def _logged_model_fields(logged: "LoggedModel") -> dict[str, str]:
@@ -132,7 +187,7 @@ def _logged_model_fields(logged: "LoggedModel") -> dict[str, str]:
     }
 
 
-def _model_signature(input_example: "np.ndarray", output_example: "np.ndarray") -> "ModelSignature":
+def _tensor_signature(input_example: "np.ndarray", output_example: "np.ndarray") -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
@@ -140,3 +195,22 @@ def _model_signature(input_example: "np.ndarray", output_example: "np.ndarray") 
         return Schema([TensorSpec(example.dtype, (-1, *example.shape[1:]))])
 
     return ModelSignature(schema(input_example), schema(output_example))
+
+
+def _contract_signature(contract: ModelContract) -> "ModelSignature":
+    """One tensor (n, 1) per column as the graph is fed, and the probabilities of the classes; of pictures their ink."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    if isinstance(contract.task, SequenceTask):
+        ink = TensorSpec(np.dtype(np.float32), (-1, -1, -1, -1), "ink")
+        return ModelSignature(Schema([ink]), Schema([TensorSpec(np.dtype(np.float32), (-1, -1, -1), "scores")]))
+    if not isinstance(contract.inputs, TableInputs):
+        raise ContractError(f"inputs: {contract.inputs} are no table's; a classifier of pictures is saved by PyTorch")
+    fed = [
+        TensorSpec(np.dtype(object if column.kind in NAMED_KINDS else np.float32), (-1, 1), column.name)
+        for column in contract.inputs.columns
+    ]
+    answered = TensorSpec(np.dtype(np.float32), (-1, len(contract.classes)), "probabilities")
+    return ModelSignature(Schema(fed), Schema([answered]))

@@ -9,25 +9,25 @@ import logging
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from registry.errors import RegistryError
+from registry.installed_version import installed_version
 from registry.mlflow_connection import MlflowConnection, retry_while_unavailable
 from registry.model_contract import ModelContract
-from registry.model_package import digest_tags, save_package
-
-if TYPE_CHECKING:
-    import numpy as np
+from registry.model_package import ModelFiles, digest_tags, save_package
 
 DIGEST_LENGTH = 32
 MANUAL_TRIGGER = "manual"
 TRIGGER_TAG = "mlplatform.trigger"
+HUGE = sys.float_info.max
+"""What MLflow keeps in place of an infinite value."""
 COMMIT_TAG = "mlflow.source.git.commit"
 EXPERIMENT_TAGS = (("mlflow.experimentKind", "custom_model_development"),)  # the UI opens on the runs
 
@@ -111,6 +111,21 @@ class TrackingStore:
             with tempfile.TemporaryDirectory() as folder:
                 return Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
 
+    @retry_while_unavailable
+    def read_metric_histories(self, run_id: str, part: str, most: int) -> dict[str, list[tuple[int, float]]]:
+        """The metrics with `part` in their name, at most so many by name, each as (step, value) in order of its steps.
+
+        A step that was written twice has its last value; values that are no number are left out.
+        """
+        with self.connection.session() as client:
+            names = sorted(name for name in client.get_run(run_id).data.metrics if part in name)[:most]
+            logged = {name: client.get_metric_history(run_id, name) for name in names}
+        histories = {}
+        for name, points in logged.items():
+            by_step = {point.step: point.value for point in sorted(points, key=lambda point: point.timestamp)}
+            histories[name] = [(step, value) for step, value in sorted(by_step.items()) if abs(value) < HUGE]
+        return histories
+
     def _try_close(self, run_id: str, status: RunStatus) -> None:
         try:
             self.close_run(run_id, status)
@@ -184,9 +199,12 @@ class Run:
         with self._connection.session() as client:
             client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
 
+    def log_figure(self, name: str, draw: Callable[[], bytes]) -> None:
+        """Keep the PNG that `draw` gives as `figures/<name>.png`; a run that keeps no figures has none drawn."""
+        self._log_png(name, draw())
+
     @retry_while_unavailable
-    def log_figure(self, name: str, png: bytes) -> None:
-        """Keep a PNG as `figures/<name>.png`."""
+    def _log_png(self, name: str, png: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder, self._connection.session() as client:
             file = Path(folder, f"{name}.png")
             file.write_bytes(png)
@@ -226,22 +244,19 @@ class Run:
     @retry_while_unavailable
     def log_model(
         self,
-        module: object,
-        input_example: "np.ndarray",
-        output_example: "np.ndarray",
+        files: ModelFiles,
         requirements: Sequence[str],
         contract: ModelContract,
         name: str = "model",
-        onnx: bytes | None = None,
     ) -> str:
-        """Keep a torch module as a pickle-free graph (see `save_package`); returns its `models:/<id>` URI."""
+        """Keep a model as pickle-free graphs (see `save_package`); returns its `models:/<id>` URI."""
         from mlflow.entities import LoggedModelOutput
 
         with self._connection.session() as client, tempfile.TemporaryDirectory() as temporary:
             logged = client.create_logged_model(self.experiment_id, name, source_run_id=self.id)
             folder = Path(temporary, "model")
             try:
-                save_package(folder, module, input_example, output_example, requirements, contract, logged, onnx)
+                save_package(folder, files, requirements, contract, logged)
                 client.log_model_artifacts(logged.model_id, str(folder))
             except BaseException:
                 client.finalize_logged_model(logged.model_id, "FAILED")
@@ -277,11 +292,3 @@ def provenance_tags(trigger: str = MANUAL_TRIGGER, revision: str | None = None) 
         "mlplatform.mlflow": installed_version("mlflow"),
     }
     return tags | ({COMMIT_TAG: revision} if revision else {})
-
-
-def installed_version(package: str) -> str:
-    """The installed version of a package, `absent` when it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "absent"

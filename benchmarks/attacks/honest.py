@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import httpx
 
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 
 EVERY_SECONDS: Final = 0.025
@@ -43,7 +44,7 @@ class Honest:
         self._url = f"http://{address}:{port}"
         self._ending = threading.Event()
         self._lock = threading.Lock()
-        self._bodies = [{"images": [image.tolist()]} for image in load_optdigits().images[:64]]
+        self._bodies = [{"images": [image.tolist()]} for image in images_of(load_optdigits().batch)[:64]]
         jobs = (self._predict, self._predict, self._predict_anew, self._probe)
         self._threads = [threading.Thread(target=job) for job in jobs]
 

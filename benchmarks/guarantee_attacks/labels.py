@@ -377,6 +377,7 @@ def _rows(answers: Sequence[Answer]) -> list[Outcome]:
                 weight=1.0,
                 tags=answer.tags,
                 request_id=answer.request,
+                loss=float(answer.wrong),
             )
         )
     return rows

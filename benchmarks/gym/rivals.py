@@ -1,9 +1,11 @@
 """Detectors that others use, asked label by label; they read the same labels as ours and know no store."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -37,11 +39,13 @@ class Window:
 
     def __init__(self, size: int, allowed: float) -> None:
         self._held: deque[int] = deque(maxlen=size)
-        self._allowed = allowed * size
+        self._wrong, self._allowed = 0, allowed * size
 
     def update(self, wrong: int) -> bool:
+        is_full = len(self._held) == self._held.maxlen
+        self._wrong += wrong - (self._held[0] if is_full else 0)
         self._held.append(wrong)
-        return len(self._held) == self._held.maxlen and sum(self._held) > self._allowed + 1e-9
+        return len(self._held) == self._held.maxlen and self._wrong > self._allowed + 1e-9
 
 
 class River:
@@ -88,12 +92,15 @@ def rivals(naive_limit: float) -> tuple[Rival, ...]:
 
 def alarms(make: Callable[[], Follower], labels: Bits) -> list[int]:
     """The places of the labels at which alarms are called; after each one the detector begins anew."""
-    found, follower = [], make()
+    return list(_alarms(make, labels))
+
+
+def _alarms(make: Callable[[], Follower], labels: Bits) -> Iterator[int]:
+    follower = make()
     for place, wrong in enumerate(labels):
         if follower.update(wrong):
-            found.append(place)
+            yield place
             follower = make()
-    return found
 
 
 def our_alarms(null: float, labels: Bits, per_day: float) -> list[int]:
@@ -124,7 +131,12 @@ def healthy_streams(allowed: float, usual: float, per_day: float, runs: int, see
 def calibrated(rival: Rival, families: Sequence[Sequence[Bits]], most: Sequence[int]) -> float | None:
     """The most eager knob whose false alarms stay within `most` in each family of healthy streams; None without one."""
     for knob in rival.knobs:
-        counts = (sum(len(alarms(lambda: rival.make(knob), each)) for each in family) for family in families)  # noqa: B023
-        if all(count <= limit for count, limit in zip(counts, most, strict=True)):
+        if all(_stays_within(partial(rival.make, knob), *each) for each in zip(families, most, strict=True)):
             return knob
     return None
+
+
+def _stays_within(make: Callable[[], Follower], family: Sequence[Bits], most: int) -> bool:
+    """Whether a detector calls at most so many alarms in a family of streams; after one more it is asked no further."""
+    called = (place for each in family for place in _alarms(make, each))
+    return next(islice(called, most, None), None) is None

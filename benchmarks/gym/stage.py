@@ -38,10 +38,9 @@ from monitors.alerts import Alert
 from monitors.statistics.intervals import clopper_pearson
 from pipelines.builtin.digits import BEST, COMPACT, PIPELINE
 from pipelines.candidate.training_spec import load_champion
-from pipelines.data import image_row
-from pipelines.engines.torch_engine import TorchEngine
+from pipelines.data import image_row, images_of
+from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.pipeline import Pipeline
-from registry.model_package import MODEL_FILE
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 HOST: Final = "gym"
@@ -116,7 +115,7 @@ def _rules(per_day: int, uniform: float, boost: int) -> str:
     return RULES.format(per_day=per_day, uniform=uniform, boost=boost, class_limit=f"{CLASS_LIMIT:.0%}")
 
 
-def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float) -> AppContext:
+def assembled(home: Path, clock: Clock, rules: str, margin: float) -> AppContext:
     """The context of a platform in a folder."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "alerts.yaml").write_text(rules, encoding="utf-8")
@@ -124,14 +123,14 @@ def assembled(home: Path, atlas: Atlas, clock: Clock, rules: str, margin: float)
     settings = Settings(
         _env_file=None, home=home, alerts_file=home / "alerts.yaml", mlflow_uri=uri, gate_margin_points=margin
     )
-    return AppContext(settings, clock, pipeline=family_of(atlas))
+    return AppContext(settings, clock)
 
 
 def first_champion(home: Path, atlas: Atlas, margin: float) -> None:
     """Train version 1 and make it champion, with a latency baseline."""
     clock = Clock(START - timedelta(hours=1))
-    context = assembled(home, atlas, clock, _rules(200, 1.0, 1), margin)
-    training_worker(context).train(context.pipeline, "the gym's first version", "gym")
+    context = assembled(home, clock, _rules(200, 1.0, 1), margin)
+    training_worker(context).train(family_of(atlas), "the gym's first version", "gym")
     with context.database.write() as connection:
         numbers = {"p95_ms": BASELINE_MS, "calls": 1000}
         evaluations.store_baseline(connection, "digits", 1, "latency", HOST, numbers, clock())
@@ -173,7 +172,7 @@ class Stage:
             self.home.mkdir(parents=True, exist_ok=True)
             shutil.copy(self.first / name, self.home / name)
         rules = _rules(self.per_day, self.uniform, self.boost)
-        return assembled(self.home, self.atlas, self.clock, rules, self.margin)
+        return assembled(self.home, self.clock, rules, self.margin)
 
     @cached_property
     def warden(self) -> ProbationMonitor:
@@ -191,10 +190,10 @@ class Stage:
         assert latest is not None
         return latest.to_version
 
-    def predictor(self, version: int) -> TorchEngine:
+    def predictor(self, version: int) -> InferenceEngine:
         """A registered version, ready to answer."""
         context = self.context
-        return load_champion(context.catalog, context.pipeline, version, context.model_cache, MODEL_FILE).predictor
+        return load_champion(context.catalog, PIPELINE, version, context.model_cache).predictor
 
     def answers(self, version: int, place: str, strength: float, side: str) -> NDArray[np.float32]:
         """The version's probabilities for all pictures of one side of a place, computed once."""
@@ -233,17 +232,13 @@ class Stage:
 
     def misread_classes(self, mixture: Mapping[tuple[str, float], float]) -> dict[str, float]:
         """For each class the share of its served pictures that the first version misreads on a mixture of places."""
-        wrong, shown = np.zeros(len(self.context.pipeline.classes)), np.zeros(len(self.context.pipeline.classes))
+        wrong, shown = np.zeros(len(PIPELINE.classes)), np.zeros(len(PIPELINE.classes))
         for (place, strength), share in mixture.items():
             truths = self.atlas.place(place, strength).stream.labels
             missed = self.answers(1, place, strength, "stream").argmax(axis=1) != truths
             shown += share * np.bincount(truths, minlength=len(shown)) / len(truths)
             wrong += share * np.bincount(truths[missed], minlength=len(shown)) / len(truths)
-        return {
-            name: float(wrong[place] / shown[place])
-            for place, name in enumerate(self.context.pipeline.classes)
-            if shown[place]
-        }
+        return {name: float(wrong[place] / shown[place]) for place, name in enumerate(PIPELINE.classes) if shown[place]}
 
     def misread(self, label: int, place: str, strength: float) -> float:
         """The share of a class's pictures that the first version misreads there."""
@@ -267,7 +262,7 @@ class Stage:
                 confidence=min(1.0, float(row[best])), latency_ms=float(milliseconds), request_id=each.sheet or key,
                 client_id=f"client-{self._count % 7}",
             )  # fmt: skip
-            rows.append((answer, image_row(place.images[each.index])))
+            rows.append((answer, image_row(images_of(place.batch)[each.index])))
         with self.context.database.write() as connection:
             insert_predictions(connection, [PredictionWithInput(answer, row, HOST) for answer, row in rows], HOST)
         return [answer.id for answer, _ in rows]
@@ -310,6 +305,8 @@ class Stage:
 
     def label(self, given: Sequence[tuple[str, str]], source: str, reviewer: str) -> None:
         """Take labels, and remember them for the rivals."""
+        if not given:
+            return
         now = self.clock()
         record_labels(self.context, [SubmittedLabel(key, label, source, reviewer, now) for key, label in given])  # type: ignore[arg-type]
         self.known += [Known(now, self._made[key][1], label != self.said(key), source) for key, label in given]
@@ -328,8 +325,8 @@ class Stage:
                 self.evaluated += 1
         with self.context.database.read() as connection:
             for row in alert_records.list_alerts(connection, include_closed=True):
-                if row["id"] not in self.alerts or self.alerts[row["id"]].is_open:
-                    self.alerts[row["id"]] = alert_records.find(connection, row["id"])
+                if row.id not in self.alerts or self.alerts[row.id].is_open:
+                    self.alerts[row.id] = alert_records.find(connection, row.id)
 
     def fired(self, rule: str) -> list[Alert]:
         """The alerts of a rule that have fired, in their order; not those about missing data."""
@@ -343,7 +340,7 @@ class Stage:
             row = claim_next(connection, "digits", self.context.rules.retraining, owner, self.clock())
         if row is None:
             return False
-        state = training_worker(self.context).run_retraining(row.id, owner, lambda _: self.context.pipeline)
+        state = training_worker(self.context).run_retraining(row.id, owner, lambda _: family_of(self.atlas))
         if state != "succeeded":
             with self.context.database.read() as connection:
                 error = retraining_queue.find(connection, row.id).error

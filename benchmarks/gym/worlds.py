@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pipelines.data import ImageSet, Split, hash_fraction, split_by_hash
+from pipelines.data import Examples, Split, hash_fraction, images_of, split_by_hash
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.datasets.qmnist import attach_writers
 from pipelines.datasets.usps import load_usps
+from pipelines.image.image_examples import image_examples
 from pipelines.image.simulated_shift import simulate_scanner_shift
 
 Images = NDArray[np.uint8]
@@ -35,8 +36,8 @@ MOST: Final = 9_000
 class Place:
     """Where pictures come from: `stream` is served and labelled, `exam` only measures afterwards."""
 
-    stream: ImageSet
-    exam: ImageSet
+    stream: Examples
+    exam: Examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class Atlas:
     @property
     def has_writers(self) -> bool:
         """Whether it is known who wrote the pictures of the old place."""
-        return any(self.places["old"].stream.writers)
+        return any(self.places["old"].stream.groups)
 
     @cached_property
     def _rows_by_writer(self) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -63,7 +64,7 @@ class Atlas:
         """The numbers of a place's served pictures by their writer."""
         if name not in self._rows_by_writer:
             rows: dict[str, list[int]] = defaultdict(list)
-            for index, writer in enumerate(self.places[name].stream.writers):
+            for index, writer in enumerate(self.places[name].stream.groups):
                 rows[writer].append(index)
             self._rows_by_writer[name] = {writer: tuple(indices) for writer, indices in rows.items()}
         return self._rows_by_writer[name]
@@ -77,7 +78,7 @@ class Atlas:
             old, change = self.places["old"], CHANGES[name]
             self._changed[key] = Place(
                 *(
-                    ImageSet(change(each.images, key[1], seed), each.labels, f"{name}/{key[1]}")
+                    image_examples(change(images_of(each.batch), key[1], seed), each.labels, f"{name}/{key[1]}")
                     for seed, each in enumerate((old.stream, old.exam))
                 )
             )
@@ -102,20 +103,20 @@ def _real(folder: Path) -> Atlas:
     golden = judges.take([hash_fraction(i, "golden") < GOLDEN_SHARE for i in judges.ids])
     parts = split_by_hash(staff, STAFF_FRACTIONS)
     split = Split(parts.train, parts.validation, golden, parts.stream)
-    usps = ImageSet.concat("usps", *load_usps(folder / "usps"))
+    usps = Examples.concat("usps", *load_usps(folder / "usps"))
     places = {name: _dealt(each) for name, each in (("old", parts.stream), ("students", students), ("usps", usps))}
     return Atlas(split, places)
 
 
-def _dealt(images: ImageSet) -> Place:
+def _dealt(images: Examples) -> Place:
     order = np.argsort([hash_fraction(i, "gym") for i in images.ids])[:MOST]
     cut = int(len(order) * EXAM_SHARE)
     return Place(images.take(order[cut:]), images.take(order[:cut]))
 
 
-def _by_writers(folder: Path, side: str, images: ImageSet, students: bool) -> ImageSet:
+def _by_writers(folder: Path, side: str, images: Examples, students: bool) -> Examples:
     """The images of one population, by QMNIST's extended labels (Yadav and Bottou 2019)."""
-    writers = attach_writers(images, folder / "qmnist-labels", side).writers
+    writers = attach_writers(images, folder / "qmnist-labels", side).groups
     return images.take([each.startswith(STUDENTS) == students for each in writers])
 
 

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from benchmarks.peers import environment
 from mlplatform.context import AppContext
 from mlplatform.settings import Settings
-from pipelines.data import image_batch
+from pipelines.data import image_batch, images_of
 from pipelines.discovery import find_pipeline
 from pipelines.engines.exportable import build_exportable
 from pipelines.engines.onnx_engine import export_if_equivalent
 from pipelines.engines.torch_engine import TorchEngine
+from pipelines.recipe import network_recipe
 from pipelines.training.network import build_network
 from registry.catalog import CHAMPION
-from registry.model_package import ONNX_FILE
+from registry.model_contract import image_inputs
+from registry.model_package import ONNX_FILE, TorchFiles
 
 HERE: Final = Path(__file__).parent
 PINS: Final = ("bentoml==1.4.40", "litserve==0.2.19", "onnxruntime==1.32.0", "numpy>=2.2,<3")
@@ -52,16 +54,16 @@ class System:
 def prepare(folder: Path) -> Path:
     """Register the network as champion of a platform in `folder` and write the requests; returns its ONNX file."""
     pipeline = find_pipeline("digits")
-    images = pipeline.load(None).stream.images[:IMAGES]
-    module = build_exportable(build_network(pipeline.recipe(), len(pipeline.classes), seed=1))
-    answers = TorchEngine(module, pipeline.classes, pipeline.height, pipeline.width)(image_batch(images))
+    images = images_of(pipeline.load(None).stream.batch)[:IMAGES]
+    module = build_exportable(build_network(network_recipe(pipeline.recipe()), len(pipeline.classes), seed=1))
+    answers = TorchEngine(module, pipeline.classes, *image_inputs(pipeline.contract).size)(image_batch(images))
     graph = export_if_equivalent(module, image_batch(images), answers)
     if graph is None:
         raise SystemExit("the network has no ONNX graph; nothing can be compared")
     context = AppContext(Settings(_env_file=None, home=folder))
     with context.tracking.start_run(pipeline.name, "for a benchmark") as run:
         example = images[:2, None].astype(np.float32) / 255.0
-        uri = run.log_model(module, example, answers[:2], ["numpy"], pipeline.contract, onnx=graph)
+        uri = run.log_model(TorchFiles(module, example, answers[:2], graph), ["numpy"], pipeline.contract)
     version = context.catalog.register(pipeline.name, uri, run.id)
     context.catalog.set_alias(pipeline.name, CHAMPION, version)
     file = context.catalog.download(pipeline.name, version, context.model_cache) / ONNX_FILE

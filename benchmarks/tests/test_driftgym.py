@@ -12,6 +12,7 @@ from benchmarks.gym.rivals import Rival, Window, alarms, calibrated, healthy_str
 from benchmarks.gym.scenarios import CHANGE, PER_HOUR, in_short, scenarios
 from benchmarks.gym.stage import Stage, first_champion
 from benchmarks.gym.worlds import CHANGES, Atlas, Place, load_atlas
+from pipelines.data import images_of
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,8 @@ def test_places_never_share_a_picture_between_what_is_served_and_what_examines(a
 def test_a_changed_place_keeps_labels_and_order(atlas: Atlas, name: str) -> None:
     changed, old = atlas.place(name, 1.0), atlas.places["old"]
     assert (changed.stream.labels == old.stream.labels).all()
-    assert changed.stream.images.shape == old.stream.images.shape
-    assert (changed.stream.images != old.stream.images).any()
+    assert images_of(changed.stream.batch).shape == images_of(old.stream.batch).shape
+    assert (images_of(changed.stream.batch) != images_of(old.stream.batch)).any()
     assert atlas.place(name, 1.0) is changed
 
 
@@ -72,7 +73,7 @@ def test_streams_show_the_old_world_until_the_change(atlas: Atlas) -> None:
 def test_in_a_stream_of_sheets_a_request_holds_all_that_one_writer_wrote(atlas: Atlas) -> None:
     old = atlas.places["old"]
     writers = tuple(f"0/{index // 20:04d}" for index in range(len(old.stream)))
-    written = Atlas(atlas.split, {"old": Place(replace(old.stream, writers=writers), old.exam)})
+    written = Atlas(atlas.split, {"old": Place(replace(old.stream, groups=writers), old.exam)})
     stream = next(each for each in scenarios(written, {}) if each.name == "writer-by-writer")
     shown = stream.pictures(written, 0.0, np.random.default_rng(0))
     assert len(shown) >= PER_HOUR

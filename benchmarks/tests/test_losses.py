@@ -18,10 +18,11 @@ from benchmarks.losses import (
     train_with_loss,
 )
 from benchmarks.randomized_smoothing import certify
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.engines.torch_engine import to_tensor
 from pipelines.errors import DataError
 from pipelines.evaluation.adversarial import count_correct, pgd
+from pipelines.image.image_examples import image_examples
 from pipelines.training.network import build_network
 from tests.support.bars import TINY, draw_bars
 
@@ -38,8 +39,8 @@ def teacher() -> nn.Module:
     return train_with_loss(blank(), TRAIN, cross_entropy_loss(), epochs=8, batch_size=16, seed=1)
 
 
-def share_right(network: nn.Module, rows: ImageSet = FRESH) -> float:
-    return count_correct(network, to_tensor(rows.images), torch.from_numpy(rows.labels)) / len(rows)
+def share_right(network: nn.Module, rows: Examples = FRESH) -> float:
+    return count_correct(network, to_tensor(images_of(rows.batch)), torch.from_numpy(rows.labels)) / len(rows)
 
 
 def test_labels_teach_and_the_seed_decides_the_weights(teacher: nn.Module) -> None:
@@ -51,7 +52,7 @@ def test_labels_teach_and_the_seed_decides_the_weights(teacher: nn.Module) -> No
 
 
 def test_a_student_learns_from_its_teacher_where_every_label_is_wrong(teacher: nn.Module) -> None:
-    lied = ImageSet(TRAIN.images, 1 - TRAIN.labels, "lies")
+    lied = image_examples(images_of(TRAIN.batch), 1 - TRAIN.labels, "lies")
     student = train_with_loss(
         blank(7), lied, distillation_loss(teacher, temperature=3.0), epochs=8, batch_size=16, seed=3
     )
@@ -61,7 +62,7 @@ def test_a_student_learns_from_its_teacher_where_every_label_is_wrong(teacher: n
 
 def test_hardening_bears_attacks_that_break_the_plain_model(teacher: nn.Module) -> None:
     hard = train_with_loss(blank(), TRAIN, adversarial_loss(0.2, seed=1), epochs=8, batch_size=16, seed=1)
-    images = to_tensor(FRESH.images)
+    images = to_tensor(images_of(FRESH.batch))
     broken = count_correct(teacher, pgd(teacher, images, LABELS, 0.2), LABELS)
     held = count_correct(hard, pgd(hard, images, LABELS, 0.2), LABELS)
     assert held > broken + 20
@@ -76,7 +77,7 @@ def test_defensive_distillation_hides_its_gradient_and_falls_to_whoever_divides_
         blank(4), TRAIN, defensive_distillation_loss(hot, 40.0), epochs=6, batch_size=16, seed=1, learning_rate=1e-2
     )
     assert share_right(student) > 0.9
-    images = to_tensor(FRESH.images)
+    images = to_tensor(images_of(FRESH.batch))
 
     class Served(nn.Module):
         def forward(self, given: torch.Tensor) -> torch.Tensor:
@@ -95,8 +96,8 @@ def test_defensive_distillation_hides_its_gradient_and_falls_to_whoever_divides_
 def test_noise_teaches_to_bear_noise(teacher: nn.Module) -> None:
     noisy = train_with_loss(blank(), TRAIN, gaussian_noise_loss(0.6, seed=1), epochs=8, batch_size=16, seed=1)
     generator = np.random.default_rng(0)
-    grain = generator.normal(0, 0.6 * 255, FRESH.images.shape)
-    harmed = ImageSet(np.clip(FRESH.images + grain, 0, 255).astype(np.uint8), FRESH.labels, "noisy")
+    grain = generator.normal(0, 0.6 * 255, images_of(FRESH.batch).shape)
+    harmed = image_examples(np.clip(images_of(FRESH.batch) + grain, 0, 255).astype(np.uint8), FRESH.labels, "noisy")
     assert share_right(noisy, harmed) > share_right(teacher, harmed)
 
 

@@ -106,9 +106,13 @@ MEANINGS: Final = {
         "mature",
     ): "delayed labels are read when their answers are so old; without it, as old as 95 % of the labels "
     "of right answers took to come. `0s` where labels come whatever they say",
+    ("absent", "label"): "the class of an answer that has got no label of any kind when it is so old",
+    ("absent", "after"): "how old; rules, probations and retrainings read delayed labels an hour later and no sooner; "
+    "a rule whose metric has no `mature` needs `sources: [audit]`",
     ("rules", "block"): "what is one observation of the detector, because it may be wrong as one: `request`, "
     "`client-hour`, a length of time, `entity:` and a tag, or `label`",
     ("rules", "by"): "of `group_gap`: the tag whose values are the groups",
+    ("rules", "column"): "of rules about columns: the name of one, or a list of names; all without it",
     ("rules", "slice"): "only predictions sent with these tags",
     ("rules", "quantile"): "of `label_lag`: which wait is compared; 0.9: one in ten waits longer",
     ("rules", "floor_ms"): "of `latency_ratio`: latencies below this many milliseconds are no matter",
@@ -122,6 +126,7 @@ _SECTIONS: Final = {
     "Retraining": "retraining",
     "Quotas": "quotas",
     "Audit": "audit",
+    "Absent label": "absent",
     "Probation": "probation",
     "Schedule": "schedule",
     "Mute hours": "mute",

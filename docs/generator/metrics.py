@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from generator.grafana import families
 from generator.markdown import choices, page, table
 
 
 def metrics_page(registry: CollectorRegistry) -> str:
     """Every metric of the API server with its kind and labels."""
-    rows = []
-    for collector in registry._collector_to_names:
-        for family in collector.collect():
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            labels = choices(list(getattr(collector, "_labelnames", ())))
-            rows.append((f"`{name}`", family.type, labels, family.documentation))
+    rows = [
+        (f"`{family.name}`", family.kind, choices(list(family.labels)), family.about) for family in families(registry)
+    ]
     return page(
         "Metrics",
         "What an API server shows at `GET /metrics` for Prometheus. A histogram has the series `_bucket`, `_sum` and "

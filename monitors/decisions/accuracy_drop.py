@@ -18,7 +18,7 @@ from monitors.decisions.finding import (
     weighting_note,
 )
 from monitors.rules.alerts_config import Rule
-from monitors.rules.quantities import accuracy_change_text, count_text, percent_text
+from monitors.rules.quantities import count_text, percent_text, share_change_text
 from monitors.statistics.intervals import (
     Estimate,
     clopper_pearson,
@@ -60,7 +60,7 @@ def accuracy_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detectors
         f"Accuracy is {percent_text(accuracy)} on {count_text(sample.n, 'labelled answer')}"
         f"{since_change_text(tally, WHOLE_STREAM, detector)}{labels_text(tally, cells, source)}"
         f"{weighting_note(counted_labels)}, against {percent_text(before)} "
-        f"on the golden set: {accuracy_change_text(drop)}. {verdict_sentence(rule, state, low, needed)}"
+        f"on the golden set: {share_change_text(drop)}. {verdict_sentence(rule, state, low, needed)}"
         f"{block_text(rule, detector)}{waiting_text(tally, source)}"
     )
     return (make_finding(rule, tally, state, sample.n, sentence, drop, low, high, before, needed, detector=detector),)

@@ -52,11 +52,11 @@ def prediction_drift(rule: Rule, tally: WindowCounts, baseline: Baseline, _detec
     state: FindingState = "insufficient" if total < rule.min_samples else "ok"
     if state == "ok" and distance > rule.threshold:
         p = class_mix_p_value(reference.class_counts, mix, evaluation_level(rule))
-        state = _drift_state(p <= evaluation_level(rule), p <= SUSPECT_LEVEL)
+        state = drift_state(p <= evaluation_level(rule), p <= SUSPECT_LEVEL)
     sentence = (
         f"{percent_text(distance)} of {count_text(total, 'answer')} would have to name another class to "
         f"be like the {first:,} in {reference.text}, beyond the {percent_text(comparison.luck)} that luck makes: "
-        f"{_largest_shifts(reference, mix)}. {_drift_verdict(rule, state, total)}"
+        f"{_largest_shifts(reference, mix)}. {drift_verdict(rule, state, total)}"
     )
     return (make_finding(rule, tally, state, total, sentence, distance, needed=samples_missing(rule, total, state)),)
 
@@ -111,13 +111,13 @@ def input_drift(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors
     value = max(test.distance for test in comparison.tests)
     proved = _significant_tests(rule, comparison, evaluation_level(rule))
     likely = _significant_tests(rule, comparison, SUSPECT_LEVEL)
-    state = _drift_state(bool(proved), bool(likely))
+    state = drift_state(bool(proved), bool(likely))
     named = proved or likely or sorted(comparison.tests, key=lambda test: -test.distance)[:1]
     sentence = (
         f"{count_text(newest, 'new picture')} against {first:,} of the "
         f"version's first{_cluster_text(comparison)}: they differ most in "
         f"{join_names([f'{test.text} ({percent_text(test.distance)} apart)' for test in named], _MAX_NAMED)}. "
-        f"{_drift_verdict(rule, state, newest)}"
+        f"{drift_verdict(rule, state, newest)}"
     )
     return (make_finding(rule, tally, state, newest, sentence, value),)
 
@@ -149,7 +149,8 @@ def _significant_tests(rule: Rule, comparison: InputComparison, level: float) ->
     return sorted(over, key=lambda test: -test.distance)
 
 
-def _drift_state(proved: bool, likely: bool) -> FindingState:
+def drift_state(proved: bool, likely: bool) -> FindingState:
+    """The state of a distance over the threshold that is proved, or likely, not to be luck's."""
     return "breach" if proved else "suspect" if likely else "ok"
 
 
@@ -165,7 +166,8 @@ def _largest_shifts(first: ReferenceMix, mix: dict[str, int]) -> str:
     )
 
 
-def _drift_verdict(rule: Rule, state: FindingState, total: int) -> str:
+def drift_verdict(rule: Rule, state: FindingState, total: int) -> str:
+    """The last sentence: what the rule allows, and how rarely luck makes more."""
     allowed = metric_value_text(rule.metric, rule.threshold)
     if state == "insufficient":
         noun = rule.metric_spec.noun

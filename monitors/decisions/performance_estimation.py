@@ -31,22 +31,25 @@ from monitors.decisions.finding import (
 )
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
-from monitors.rules.quantities import accuracy_change_text, count_text, percent_text
+from monitors.rules.quantities import count_text, percent_text, share_change_text
 from monitors.statistics.e_detector import (
     BETTING_SCHEME,
     STAKES,
+    CompositeNull,
     Detector,
     Observation,
+    simple_null,
     start_detector,
     update_detector,
 )
+from monitors.statistics.golden_evidence import golden_mean_null
 from monitors.statistics.intervals import bounded_mean, difference_limits
 from monitors.windows.latency_bins import BinCounts
 from monitors.windows.window import Baseline, ErrorByConfidence
 from monitors.windows.window_counts import WindowCounts
 
 BLOCK_SIZE: Final = 20
-_MAX_NULL: Final = 0.999
+_MIN_NULL: Final = 1e-4
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,23 @@ def expected_error_share(errors: ErrorByConfidence, steps: BinCounts) -> float:
     return sum(errors.error_by_bin[step] * n for step, n in steps.items()) / sum(steps.values())
 
 
-def null_error_share(rule: Rule, errors: ErrorByConfidence) -> float:
-    """The share of errors to expect that counts as healthy: the golden set's upper limit plus the threshold."""
-    return min(
-        _MAX_NULL,
-        bounded_mean(_error_chances(errors, errors.golden_counts), rule.confidence).high + rule.threshold,
-    )
+def null_hypothesis(rule: Rule, errors: ErrorByConfidence, golden_versions: int) -> CompositeNull:
+    """Up to which share of errors to expect the model counts as healthy: the golden set's plus the threshold.
+
+    What the golden set leaves open is a part of the hypothesis, as it is for rules about labels.
+    """
+    largest = max(errors.error_by_bin.values())
+    if largest <= 0:
+        return simple_null(max(_MIN_NULL, rule.threshold))
+    return golden_mean_null(_error_chances(errors, errors.golden_counts), largest, rule.threshold, golden_versions)
 
 
-def detector_digest(rule: Rule, errors: ErrorByConfidence) -> str:
+def detector_digest(rule: Rule, errors: ErrorByConfidence, golden_versions: int) -> str:
     """A digest of all that the detector's memory rests on; when it changes the detector begins anew."""
     budget = None if rule.false_alarms is None else rule.false_alarms.text
     parts = [
         rule.metric,
-        null_error_share(rule, errors),
+        null_hypothesis(rule, errors, golden_versions).to_json(),
         sorted(errors.error_by_bin.items()),
         budget,
         BLOCK_SIZE,
@@ -92,9 +98,11 @@ def update_performance_detector(
     detector: Detector | None,
     minutes: Sequence[MinuteCounts],
     started_at: datetime,
+    golden_versions: int = 1,
 ) -> tuple[Detector, int | None]:
     """The rule's detector after these minutes, and the number of the last minute it has read; None where it read none.
 
+    `golden_versions`: among how many that were compared on these golden rows this version was chosen.
     Minutes at the end that make no whole block are left for the next time.
     """
     if rule.false_alarms is None:
@@ -105,7 +113,7 @@ def update_performance_detector(
         if block.total() >= BLOCK_SIZE:
             read.append(Observation(minute.at, expected_error_share(errors, block)))
             block, last = Counter(), minute.number
-    before = detector or start_detector(null_error_share(rule, errors), started_at)
+    before = detector or start_detector(null_hypothesis(rule, errors, golden_versions), started_at)
     least = max(1, rule.min_samples // BLOCK_SIZE)
     return update_detector(before, read, rule.false_alarms.per_second, least), last
 
@@ -133,7 +141,7 @@ def expected_drop(rule: Rule, tally: WindowCounts, baseline: Baseline, detectors
     sentence = (
         f"By its own calibrated confidence the model is right in {percent_text(1 - now.value)} of "
         f"{count_text(now.n, 'answer')}, against {percent_text(1 - golden.value)} on the golden set: "
-        f"{accuracy_change_text(drop)}. "
+        f"{share_change_text(drop)}. "
         f"{verdict_sentence(rule, state, low, needed)} No label has confirmed it yet."
     )
     numbers = (drop, low, high, 1 - golden.value, needed)

@@ -11,7 +11,7 @@ from monitors.notices.notice import Notice, NoticeView, Subject, notice_sentence
 from monitors.rules.quantities import single_line
 
 _NO_END: Final = "0001-01-01T00:00:00Z"  # how Go writes the time of an end that has not come
-_KEY_LABEL_NAMES: Final = {"whole": "key", "class": "class", "tag": "group"}
+_KEY_LABEL_NAMES: Final = {"whole": "key", "class": "class", "tag": "group", "column": "column"}
 MAX_DESCRIPTION_LENGTH: Final = 8000
 """Characters of a description."""
 _OFFSET, _PRIME, _SEPARATOR = 14_695_981_039_346_656_037, 1_099_511_628_211, b"\xff"

@@ -39,6 +39,8 @@ def email_message(notice: NoticeView, sender: str, to: Sequence[str], domain: st
     html = message.get_body(("html",))
     if html is not None:
         for thumbnail in notice.thumbnails:
+            if thumbnail.png is None:
+                continue
             name, content_id = f"{thumbnail.prediction_id}.png", _content_id(thumbnail, domain)
             html.add_related(
                 thumbnail.png,
@@ -64,22 +66,29 @@ def _html(notice: NoticeView, domain: str) -> str:
     links = "".join(
         f'<a href="{escape(url)}" style="{_BUTTON_STYLE}">{escape(name)}</a>' for name, url in notice.all_links.items()
     )
+    errors = _images_html(notice.thumbnails, domain) + _rows_html(notice.thumbnails)
     title = escape(single_line(notice.title))
     return (
         f'<!doctype html>\n<html lang="en"><body style="font-family:sans-serif">\n<h2>{title}</h2>\n'
         f"{paragraphs}\n<table "
-        f'cellpadding="4">{rows}</table>\n{_images_html(notice.thumbnails, domain)}\n<p>{links}</p>\n'
+        f'cellpadding="4">{rows}</table>\n{errors}\n<p>{links}</p>\n'
         f"<p><small>{escape(notice.reminder)}</small></p>\n</body></html>\n"
     )
 
 
 def _images_html(thumbnails: Sequence[Thumbnail], domain: str) -> str:
-    if not thumbnails:
+    pictures = [one for one in thumbnails if one.png is not None]
+    if not pictures:
         return ""
-    images = ((escape(_content_id(one, domain)), escape(single_line(one.caption))) for one in thumbnails)
+    images = ((escape(_content_id(one, domain)), escape(single_line(one.caption))) for one in pictures)
     cells = "".join(
         f'<td align="center"><img src="cid:{content_id}" alt="{caption}" {_IMAGE_STYLE}><br>'
         f"<small>{caption}</small></td>"
         for content_id, caption in images
     )
     return f'<h3>Worst errors</h3><table cellpadding="4"><tr>{cells}</tr></table>'
+
+
+def _rows_html(thumbnails: Sequence[Thumbnail]) -> str:
+    items = "".join(f"<li>{escape(one.text)}</li>" for one in thumbnails if one.png is None)
+    return f"<h3>Worst errors</h3><ul>{items}</ul>" if items else ""

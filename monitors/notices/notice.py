@@ -11,6 +11,9 @@ from monitors.rules import quantities
 from monitors.rules.alerts_config import Rule, Severity
 
 MAX_THUMBNAILS: Final = 6
+MAX_CELLS: Final = 12
+"""Columns of a row that a notice shows, the first ones."""
+MAX_CELL_LENGTH: Final = 40
 MAX_NAMED: Final = 20
 MAX_TITLE_LENGTH: Final = 140
 MAX_TEXT_LENGTH: Final = 100_000
@@ -34,12 +37,34 @@ class Subject:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A misread picture as PNG, what was read in it, and its address where it has one."""
+    """A misread input and what was read in it: a picture as PNG, with its address where it has one, or a row."""
 
     prediction_id: str
     caption: str
-    png: bytes
+    png: bytes | None
     url: str = ""
+    cells: tuple[tuple[str, str], ...] = ()
+    """Columns and values of a row, as people read them."""
+
+    @property
+    def shown_cells(self) -> dict[str, str]:
+        """The first columns, and their values no longer than may be."""
+        return {name: _shortened(value) for name, value in self.cells[:MAX_CELLS]}
+
+    @property
+    def text(self) -> str:
+        """The caption on one line, and behind it the row, as long as may be."""
+        caption = quantities.single_line(self.caption)
+        values = [f"{_shortened(name)}: {value}" for name, value in self.shown_cells.items()]
+        rest = len(self.cells) - MAX_CELLS
+        more = [f"{rest} more columns"] if rest > 0 else []
+        return f"{caption} ({', '.join([*values, *more])})" if values else caption
+
+
+def _shortened(text: str) -> str:
+    """On one line, and no longer than a table's cell should be."""
+    line = quantities.single_line(text)
+    return line if len(line) <= MAX_CELL_LENGTH else f"{line[: MAX_CELL_LENGTH - 1]}…"
 
 
 class NoticeView(Protocol):
@@ -185,7 +210,12 @@ def keys_text(rule: Rule, keys: Sequence[str], longest: int = MAX_TITLE_LENGTH) 
     named = [quantities.single_line(key) for key in keys if key]
     if not named or NO_DATA in named:
         return quantities.join_names_within(named, MAX_NAMED, longest) if named else ""
-    nouns = {"whole": "", "class": "class " if len(named) == 1 else "classes ", "tag": f"{rule.by} "}
+    nouns = {
+        "whole": "",
+        "class": "class " if len(named) == 1 else "classes ",
+        "tag": f"{rule.by} ",
+        "column": "column " if len(named) == 1 else "columns ",
+    }
     noun = nouns[rule.metric_spec.key_type]
     return f"{noun}{quantities.join_names_within(named, MAX_NAMED, longest - len(noun))}"
 
@@ -209,10 +239,8 @@ def alert_numbers(rule: Rule, alert: Alert) -> dict[str, str]:
 def plain_text_body(notice: NoticeView) -> str:
     """The whole notice but its title, for whoever reads plain text."""
     facts = "\n".join(f"{name}: {value}" for name, value in clean_facts(notice).items())
-    pictures = "\n".join(
-        f"{quantities.single_line(thumbnail.caption)} {thumbnail.url}".rstrip() for thumbnail in notice.thumbnails
-    )
-    worst = f"Worst errors:\n{pictures}" if pictures else ""
+    errors = "\n".join(f"{thumbnail.text} {thumbnail.url}".rstrip() for thumbnail in notice.thumbnails)
+    worst = f"Worst errors:\n{errors}" if errors else ""
     links = "\n".join(f"{name}: {url}" for name, url in notice.all_links.items())
     parts = ("\n".join(notice_sentences(notice, MAX_TEXT_LENGTH)), facts, worst, links, notice.reminder)
     return "\n\n".join(part for part in parts if part)

@@ -13,7 +13,7 @@ from monitors.rules.quantities import single_line
 _EMOJI: Final[Mapping[str, str]] = {
     "firing": "🔴", "repeat": "🔁", "resolved": "✅", "escalated": "🚨", "rolled-back": "⏪",
     "recording-lost": "🕳️", "superseded": "⏹️", "promoted": "⏫", "retraining-useless": "🪫",
-    "audit-contradiction": "🔏",
+    "audit-contradiction": "🔏", "approval-requested": "✋", "approval-rejected": "🚫", "approval-expired": "⌛",
 }  # fmt: skip
 (
     MAX_HEADER_LENGTH,
@@ -44,6 +44,7 @@ def slack_payload(notice: NoticeView) -> dict[str, Any]:
             {"type": "section", "text": _markdown(_sentences(notice, MAX_SECTION_LENGTH), MAX_SECTION_LENGTH)},
             *({"type": "section", "fields": part} for part in _chunks(fields, MAX_FIELDS)),
             *_image_blocks(notice.thumbnails),
+            *_row_blocks(notice.thumbnails),
             *_buttons(notice.all_links),
             {"type": "context", "elements": [_markdown(_footer(notice), MAX_SECTION_LENGTH)]},
         ],
@@ -84,6 +85,13 @@ def _image_blocks(thumbnails: Sequence[Thumbnail]) -> list[Block]:
     ]
     captions = " · ".join(_escape(single_line(thumbnail.caption)) for thumbnail in linked)
     return [{"type": "context", "elements": [*images, _markdown(f"Worst errors: {captions}", MAX_SECTION_LENGTH)]}]
+
+
+def _row_blocks(thumbnails: Sequence[Thumbnail]) -> list[Block]:
+    """One context block of the rows that were misread, one on a line."""
+    lines = [_escape(thumbnail.text) for thumbnail in thumbnails if thumbnail.cells]
+    text = "\n".join(["Worst errors:", *lines])
+    return [{"type": "context", "elements": [_markdown(text, MAX_SECTION_LENGTH)]}] if lines else []
 
 
 def _buttons(links: Mapping[str, str]) -> list[Block]:

@@ -35,7 +35,12 @@ def webhook_payload(notice: Notice) -> dict[str, Any]:
         "alerts": [_alert(subject) for subject in notice.subjects],
         "confused": list(notice.top_confusions),
         "worst_errors": [
-            {"prediction_id": thumbnail.prediction_id, "caption": thumbnail.caption, "url": thumbnail.url or None}
+            {
+                "prediction_id": thumbnail.prediction_id,
+                "caption": thumbnail.caption,
+                "url": thumbnail.url or None,
+                **({"row": thumbnail.shown_cells} if thumbnail.cells else {}),
+            }
             for thumbnail in notice.thumbnails
         ],
     }

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from monitors.errors import ConfigProblem, RulesError
 from monitors.rules import quantities
+from monitors.rules.absent_label import AbsentLabel
 from monitors.rules.block_unit import default_block_unit
 from monitors.rules.channel_config import CHANNEL_TYPES, Channel, StrictModel, WholeNumber
 from monitors.rules.evidently_catalog import config_problems
@@ -28,7 +29,7 @@ from monitors.rules.rule import (
 )
 from monitors.rules.shared_budgets import split_named_budgets
 from monitors.rules.validation_errors import problem_at, validation_problems
-from monitors.rules.yaml_document import Location, YamlDocument, read_document
+from monitors.rules.yaml_document import Location, YamlDocument, dotted_path, read_document
 
 _MIN_EVALUATION_RISK, _MAX_EVALUATION_RISK = 1e-4, 0.1
 _REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{.+\}"}
@@ -59,6 +60,9 @@ class Retraining(StrictModel):
     daily_cap: WholeNumber = Field(default=4, ge=0, le=1000)
     min_feedback: WholeNumber = Field(default=50, ge=0)
     breaker: WholeNumber = Field(default=3, ge=0, le=100)
+    promote: Literal["automatic", "approval"] = "automatic"
+    """Whether what passed the gate is promoted at once, or waits for a person to approve it."""
+    approval_timeout: PositiveDuration = timedelta(days=7)
     dry_run: bool = False
     shadow_inconclusive: bool = False
     group_by: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,31}$")
@@ -84,6 +88,7 @@ class AlertsConfig(StrictModel):
     budgets: dict[Slug, FalseAlarmBudgetField] = Field(default_factory=dict)
     retraining: Retraining = Retraining()
     audit: Audit = Audit()
+    absent: AbsentLabel | None = None
     probation: Probation = Probation()
     mute: tuple[MuteHours, ...] = ()
     channels: dict[Slug, Channel] = Field(default_factory=dict)
@@ -93,6 +98,12 @@ class AlertsConfig(StrictModel):
     @classmethod
     def _split_named_budgets(cls, written: object) -> object:
         return split_named_budgets(written) if isinstance(written, Mapping) else written
+
+    @field_validator("rules")
+    @classmethod
+    def _wait_for_absent_labels(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
+        absent: AbsentLabel | None = info.data.get("absent")
+        return rules if absent is None else absent.matured_rules(rules)
 
     @field_validator("rules")
     @classmethod
@@ -142,8 +153,12 @@ def load_rules(path: Path, env: Mapping[str, str]) -> AlertsConfig:
     return parse_rules(text, str(path), env)
 
 
-def parse_rules(text: str, file: str, env: Mapping[str, str]) -> AlertsConfig:
-    """Check the text of an alerts file; every fault found is in the one RulesError."""
+def parse_rules(text: str, file: str, env: Mapping[str, str], *, blank_channels: bool = False) -> AlertsConfig:
+    """Check the text of an alerts file; every fault found is in the one RulesError.
+
+    With `blank_channels` a value of a channel that was written as ${NAME} is no fault: where one does not fit, no
+    channel is kept.
+    """
     document = read_document(text, file, env)
     if not isinstance(document.value, dict):
         if not document.problems:
@@ -153,11 +168,21 @@ def parse_rules(text: str, file: str, env: Mapping[str, str]) -> AlertsConfig:
     try:
         config = AlertsConfig.model_validate(document.value)
     except ValidationError as error:
-        document.problems.extend(list(validation_problems(document, error, _model_at)))
+        found = list(validation_problems(document, error, _model_at))
+        blank = [problem for problem in found if blank_channels and _is_of_channel_reference(document, problem)]
+        document.problems.extend(problem for problem in found if problem not in blank)
+        if len(blank) == len(found):
+            config = AlertsConfig.model_validate({**document.value, "channels": {}})
     document.problems.extend(_cross_field_problems(document))
     if document.problems or config is None:
         raise RulesError(sorted(document.problems, key=lambda problem: problem.line))
     return config
+
+
+def _is_of_channel_reference(document: YamlDocument, problem: ConfigProblem) -> bool:
+    """Whether a problem is with a value, or a record of values, of a channel that was written as ${NAME}."""
+    written = [dotted_path(location) for location in document.from_environment if location[:1] == ("channels",)]
+    return any(key == problem.key or key.startswith((f"{problem.key}.", f"{problem.key}[")) for key in written)
 
 
 def json_schema() -> dict[str, Any]:
@@ -232,6 +257,8 @@ def _model_at(location: Location) -> type[StrictModel]:
             return Schedule
         case ("audit", _):
             return Audit
+        case ("absent", _):
+            return AbsentLabel
         case ("retraining", "quotas", _):
             return Quotas
         case ("retraining", _):

@@ -13,7 +13,7 @@ from typing import Final, Literal
 Action = Literal["retrain", "tune-serving", "label-audit", "none"]
 Unit = Literal["points", "%", "x", "answers", "duration", ""]
 BadDirection = Literal["high", "low", "either"]
-KeyType = Literal["whole", "class", "tag"]
+KeyType = Literal["whole", "class", "tag", "column"]
 DataNeed = Literal[
     "labels",
     "latency",
@@ -26,6 +26,8 @@ DataNeed = Literal[
     "classes",
     "pictures",
     "probabilities",
+    "costs",
+    "columns",
 ]
 
 
@@ -39,7 +41,8 @@ class MetricSpec:
     - `subject` and `noun`: "the drop" and the "label" that is counted. `bad_direction`: which way is worse.
     - `data_needs`: what of a window it is computed from. `value_range`: within what its limits lie.
     - `key_type`: what its findings are about one by one; `scope_text` words a promise over all of them.
-    - `has_detector`: detectors decide it where the rule has a budget of false alarms.
+    - `has_detector`: detectors decide it where the rule has a budget of false alarms; `observes`: whether an answer is
+      wrong, or how much its mistake costs.
     - `is_exact_count`: a fact without luck, so it wants neither samples nor confidence.
     - `is_early_warning`: a warning before the labels, which may start nothing.
     - `is_user_code`: a user's code runs. `options`: the keys of a rule that are for some metrics only.
@@ -56,6 +59,7 @@ class MetricSpec:
     key_type: KeyType = "whole"
     scope_text: str = ""
     has_detector: bool = False
+    observes: Literal["error", "loss"] = "error"
     is_exact_count: bool = False
     is_early_warning: bool = False
     is_user_code: bool = False
@@ -84,6 +88,18 @@ class MetricSpec:
 
 _SLICE_OPTION: Final = frozenset({"slice"})
 _LABEL_STREAM_OPTIONS: Final = frozenset({"slice", "mature", "block"})
+_COLUMN_SHARE: Final = MetricSpec(
+    units=("points", "%"),
+    example='"1 points" (or "1 %", both mean percentage points)',
+    decided_by="columns.column_shares:column_missing",
+    subject="the rise",
+    noun="row",
+    data_needs=frozenset({"columns"}),
+    key_type="column",
+    scope_text=", over all columns together",
+    actions=("none",),
+    options=frozenset({"column"}),
+)
 _FROM_ROWS: Final = frozenset[DataNeed]({"labels", "sample"})
 METRICS: Final[Mapping[str, MetricSpec]] = {
     "accuracy_drop": MetricSpec(
@@ -92,6 +108,16 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         decided_by="accuracy_drop:accuracy_drop",
         subject="the drop",
         has_detector=True,
+        options=_LABEL_STREAM_OPTIONS,
+    ),
+    "loss_rise": MetricSpec(
+        units=("points", "%"),
+        example='"1 points" (of 100, which every answer would cost if each were the worst mistake)',
+        decided_by="loss_rise:loss_rise",
+        subject="the rise",
+        has_detector=True,
+        observes="loss",
+        data_needs=frozenset({"labels", "costs"}),
         options=_LABEL_STREAM_OPTIONS,
     ),
     "latency_ratio": MetricSpec(
@@ -242,6 +268,26 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         scope_text=", over all measures together",
         is_early_warning=True,
         options=frozenset({"reference", "by"}),
+    ),
+    "column_missing": _COLUMN_SHARE,
+    "column_unseen": replace(_COLUMN_SHARE, decided_by="columns.column_shares:column_unseen"),
+    "column_range": replace(_COLUMN_SHARE, decided_by="columns.column_shares:column_range"),
+    "column_drift": replace(
+        _COLUMN_SHARE,
+        units=("%",),
+        example='"15 %"',
+        decided_by="columns.column_drift:column_drift",
+        subject="the distance",
+        is_early_warning=True,
+        options=frozenset({"column", "reference"}),
+    ),
+    "column_skew": replace(
+        _COLUMN_SHARE,
+        units=("%",),
+        example='"15 %"',
+        decided_by="columns.column_drift:column_skew",
+        subject="the distance",
+        is_early_warning=True,
     ),
 }
 

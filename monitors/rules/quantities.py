@@ -96,6 +96,11 @@ def percent_text(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def number_text(value: float, digits: int = 3) -> str:
+    """1394.6 as "1,395" and 0.04567 as "0.0457": whole where it has more digits, and never with an exponent above."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
+
+
 def metric_value_text(metric: str, value: float | None) -> str:
     """A value of a metric with its unit; a dash where there is none."""
     if value is None:
@@ -112,7 +117,7 @@ def metric_value_text(metric: str, value: float | None) -> str:
         case "duration":
             return approximate_duration_text(value)
         case "":
-            return f"{value:.4g}"
+            return number_text(value, 4)
         case unit:
             assert_never(unit)
 
@@ -142,8 +147,8 @@ def interval_text(metric: str, low: float | None, high: float | None) -> str:
     )
 
 
-def accuracy_change_text(drop: float) -> str:
-    """How an accuracy lies against another: 0.02 as "2.0 points lower"."""
+def share_change_text(drop: float) -> str:
+    """How an accuracy or a mean loss lies against another one, given how far it fell: 0.02 as "2.0 points lower"."""
     return f"{100 * abs(drop):.1f} points {'lower' if drop > 0 else 'higher'}" if round(drop, 3) else "no difference"
 
 

@@ -79,6 +79,21 @@ TagText = Annotated[str, Field(min_length=1, max_length=200)]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+ColumnNames = Annotated[
+    tuple[TagText, ...],
+    BeforeValidator(lambda written: [written] if isinstance(written, str) else written),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": 200},
+                {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 200}},
+            ]
+        }
+    ),
+]
+"""One name of a column, or several."""
+HOURLY_METRICS = frozenset(name for name, spec in METRICS.items() if "columns" in spec.data_needs)
+"""What is counted by the hour."""
 
 
 class Escalation(StrictModel):
@@ -90,6 +105,7 @@ class Escalation(StrictModel):
 
 DEFAULT_REFERENCE = timedelta(days=7)
 MAX_REFERENCE = timedelta(days=90)
+HOUR = timedelta(hours=1)
 UNSET = -1
 """In place of `min_samples` where it was not written; what is counted without luck does not want it."""
 
@@ -144,6 +160,7 @@ class Rule(StrictModel):
     mature: Duration | None = None
     block: BlockUnitField = Field(default_factory=default_block_unit)
     by: TagName | None = None
+    column: ColumnNames = ()
     slice: dict[TagName, TagText] = Field(default_factory=dict)
     reference: PositiveDuration = DEFAULT_REFERENCE
     quantile: Quantile = 0.9
@@ -186,6 +203,8 @@ class Rule(StrictModel):
         above: float | None = info.data.get("above")
         if metric == "label_lag" and above is not None and window.total_seconds() <= above:
             raise ValueError("is not longer than the threshold, so no answer in it could be late; write more")
+        if metric in HOURLY_METRICS and (window < HOUR or window % HOUR):
+            raise ValueError("is no number of whole hours, by which columns are counted; write such as 6h or 1d")
         return window
 
     @field_validator("reference")
@@ -217,7 +236,9 @@ class Rule(StrictModel):
             raise ValueError(f"is for what luck can do, and {metric} is counted, not estimated; leave it out")
         return budget
 
-    @field_validator("mature", "block", "by", "slice", "reference", "quantile", "floor_ms", "over", "params", "value")
+    @field_validator(
+        "mature", "block", "by", "column", "slice", "reference", "quantile", "floor_ms", "over", "params", "value"
+    )
     @classmethod
     def _option_is_for_the_metric(cls, written: RawValue, info: ValidationInfo) -> RawValue:
         metric: str | None = info.data.get("metric")

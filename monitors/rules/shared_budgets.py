@@ -15,6 +15,7 @@ from monitors.rules.quantities import (
     count_text,
     join_names,
     named_budget,
+    number_text,
     parse_false_alarm_budget,
     percent_text,
 )
@@ -85,11 +86,11 @@ def budget_total_sentences(total: BudgetTotal) -> list[str]:
     """The sum, and the rules outside of it, in words."""
     sentences = []
     if total.by_rule:
-        parts = [f"{name} {amount:.2g}" for name, amount in total.by_rule.items()]
+        parts = [f"{name} {number_text(amount, 2)}" for name, amount in total.by_rule.items()]
         noun = count_text(len(total.by_rule), "rule")
         sentences.append(
-            f"while all is well, {noun} with a budget may raise {total.total:.3g} false alarms in 90 days in all: "
-            f"{join_names(parts, _MAX_NAMES)}"
+            f"while all is well, {noun} with a budget may raise {number_text(total.total)} false alarms in 90 days in "
+            f"all: {join_names(parts, _MAX_NAMES)}"
         )
     if total.unlimited:
         names = [f"{name} ({percent_text(chance)})" for name, chance in total.unlimited.items()]

@@ -155,21 +155,20 @@ def bounded_mean(counts: Mapping[float, int], confidence: float) -> Estimate:
     The limits are Gaffke's: proved where all values are 0 or 1, and a conjecture for others. Raises WindowError without
     values.
     """
-    total = sum(counts.values())
-    if not total or min(counts) < 0 or max(counts) > 1:
-        raise WindowError(f"{total} values of {sorted(counts)[:3]} have no mean from 0 to 1; give at least one")
-    value = sum(outcome * n for outcome, n in counts.items()) / total
-    low = (
-        gaffke_quantile([(1.0, outcome, n) for outcome, n in [*counts.items(), (0.0, 1)]], 1 - confidence)
-        if value
-        else 0.0
-    )
-    high = (
-        gaffke_quantile([(1.0, outcome, n) for outcome, n in [*counts.items(), (1.0, 1)]], confidence)
-        if value < 1
-        else 1.0
-    )
-    return Estimate(value, min(low, value), max(high, value), total)
+    return weighted_bounded_mean([(1.0, outcome, n) for outcome, n in counts.items()], confidence)
+
+
+def weighted_bounded_mean(cells: Iterable[tuple[float, float, int]], confidence: float) -> Estimate:
+    """The same of (weight, value, how many): Hájek's mean, with one value more of the heaviest weight in its limits."""
+    counted = [(weight, value, n) for weight, value, n in cells if n]
+    total, heaviest = sum(n for _, _, n in counted), max((weight for weight, _, _ in counted), default=1.0)
+    if not total or not all(0 <= value <= 1 for _, value, _ in counted):
+        values = sorted(value for _, value, _ in counted)[:3]
+        raise WindowError(f"{total} values of {values} have no mean from 0 to 1; give at least one")
+    mean = sum(weight * value * n for weight, value, n in counted) / sum(weight * n for weight, _, n in counted)
+    low = gaffke_quantile([*counted, (heaviest, 0.0, 1)], 1 - confidence) if mean else 0.0
+    high = gaffke_quantile([*counted, (heaviest, 1.0, 1)], confidence) if mean < 1 else 1.0
+    return Estimate(mean, min(low, mean), max(high, mean), total)
 
 
 def _error_share_quantile(cells: list[WeightedCount], chance: float) -> float:

@@ -81,17 +81,22 @@ def review_group(stratum: str) -> str:
     return stratum if stratum == DISAGREEMENT_STRATUM else stratum.rpartition(" ")[2]
 
 
+def reviews_by_group(reviews: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """How many answers were drawn and how many of them are labelled, by group, given both by stratum."""
+    groups: dict[str, tuple[int, int]] = {}
+    for stratum, (drawn, settled) in sorted(reviews.items()):
+        before = groups.get(review_group(stratum), (0, 0))
+        groups[review_group(stratum)] = (before[0] + drawn, before[1] + settled)
+    return dict(sorted(groups.items()))
+
+
 def settled_shares(reviews: Mapping[str, tuple[int, int]]) -> dict[str, float]:
     """Which share of its drawn answers each group labels, beside the group that labels most; {} where luck explains it.
 
     `reviews` holds by stratum how many answers were drawn, long enough ago, and how many of them are labelled. The
     groups differ where the chi-squared test of homogeneity says so at 1 in 1 000.
     """
-    groups: dict[str, tuple[int, int]] = {}
-    for stratum, (drawn, settled) in reviews.items():
-        before = groups.get(review_group(stratum), (0, 0))
-        groups[review_group(stratum)] = (before[0] + drawn, before[1] + settled)
-    groups = {name: counts for name, counts in groups.items() if counts[0] >= _MIN_REVIEWS}
+    groups = {name: counts for name, counts in reviews_by_group(reviews).items() if counts[0] >= _MIN_REVIEWS}
     total, labelled = (sum(counts[place] for counts in groups.values()) for place in (0, 1))
     if len(groups) < 2 or not 0 < labelled < total:
         return {}

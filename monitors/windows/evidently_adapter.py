@@ -35,6 +35,8 @@ with warnings.catch_warnings():
         ValueDrift,
     )
 
+ColumnValues = Mapping[str, Sequence[float | str | None]]
+"""The values of each column of a sample of rows: numbers with NaN where missing, or texts with None."""
 _EVIDENTLY_LOCK = threading.Lock()
 """The filters of warnings are the process's, and Evidently promises no two threads anything."""
 SYNTHETIC_ROWS = 220
@@ -159,6 +161,29 @@ def write_feature_drift(first: FeatureSample, newest: FeatureSample, report_path
     before, now = (pd.DataFrame(dict(side.features)) for side in (first, newest))
     definition = DataDefinition(numerical_columns=list(now.columns))
     wanted = [ValueDrift(column=name, method="ks", threshold=DRIFT_LEVEL) for name in now.columns]
+    with _evidently_session():
+        sides = (Dataset.from_pandas(frame, data_definition=definition) for frame in (now, before))
+        _write(Report([RowCount(), *wanted]).run(*sides), report_path)
+
+
+def write_column_drift(first: ColumnValues, newest: ColumnValues, report_path: Path) -> None:
+    """Write Evidently's test of each column of two samples of rows, and how much of it is missing.
+
+    Numbers are tested by Kolmogorov and Smirnov, texts by their counts (chi square).
+    """
+    before, now = (pd.DataFrame(dict(side)) for side in (first, newest))
+    categories = [name for name in now.columns if now[name].dtype == object]
+    numbers = [name for name in now.columns if name not in categories]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
+    tests = {**dict.fromkeys(numbers, "ks"), **dict.fromkeys(categories, "chisquare")}
+    wanted = [
+        metric
+        for name in now.columns
+        for metric in (
+            ValueDrift(column=name, method=tests[name], threshold=DRIFT_LEVEL),
+            metrics.MissingValueCount(column=name),
+        )
+    ]
     with _evidently_session():
         sides = (Dataset.from_pandas(frame, data_definition=definition) for frame in (now, before))
         _write(Report([RowCount(), *wanted]).run(*sides), report_path)

@@ -149,11 +149,25 @@ class Baseline:
     reference_mix: ReferenceMix | None = None
     golden_versions: int = 1
     """How many versions had been compared on the golden set when this one was made champion, itself included."""
+    golden_losses: Mapping[float, int] = field(default_factory=dict)
+    """How many golden rows have each loss, from 0 for a right answer to 1 for the worst mistake; none: all cost 1."""
 
     def __post_init__(self) -> None:
+        if self.golden_losses and sum(self.golden_losses.values()) != self.accuracy_total:
+            rows = sum(self.golden_losses.values())
+            raise WindowError(f"losses of {rows} golden rows where {self.accuracy_total} were counted; count again")
         if not 0 <= self.accuracy_correct <= self.accuracy_total:
             counts = f"{self.accuracy_correct} correct of {self.accuracy_total}"
             raise WindowError(f"baseline of {counts} cannot be; pass the counts of the golden set")
+
+    @property
+    def loss_counts(self) -> dict[float, int]:
+        """How many golden rows have each loss; where no losses are known every mistake counts as the worst."""
+        counted = self.golden_losses or {
+            0.0: self.accuracy_correct,
+            1.0: self.accuracy_total - self.accuracy_correct,
+        }
+        return {loss: rows for loss, rows in counted.items() if rows}
 
     def latency_of(self, host_class: str) -> HostLatency | None:
         """The baseline of that host class, else of the slowest one that was measured."""

@@ -10,6 +10,7 @@ from monitors.errors import WindowError
 from monitors.rules.alerts_config import Source
 from monitors.statistics.intervals import Estimate, WeightedCount
 from monitors.statistics.two_sample import InputComparison
+from monitors.windows.column_window import ColumnWindow
 from monitors.windows.latency_bins import BinCounts
 
 
@@ -51,6 +52,22 @@ class Outcome:
     share: float = 1.0
     tags: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
+    loss: float = field(kw_only=True)
+    """How wrong the answer is, from 0 for a right one to 1 for the worst mistake; 1 for each where none costs less."""
+    truth_class: str = field(default="", kw_only=True)
+    """What the truth is counted as where that is not itself, such as the length of a text."""
+    label_class: str = field(default="", kw_only=True)
+    """The same of the answer: that of the truth where it is right, and else never."""
+
+    @property
+    def counted_truth(self) -> str:
+        """What the truth is counted as."""
+        return self.truth_class or self.truth
+
+    @property
+    def counted_label(self) -> str:
+        """What the answer is counted as."""
+        return self.label_class or self.label
 
     def has_tags(self, part: Mapping[str, str]) -> bool:
         """Whether the answer was sent with all of these tags."""
@@ -118,6 +135,10 @@ class WindowCounts:
     serving_since: datetime | None = None
     predictions_by_confidence: Mapping[str, BinCounts] = field(default_factory=dict)
     input_comparison: InputComparison | None = None
+    columns: ColumnWindow | None = None
+    """The values of a table's columns; None where the version takes none, or the rule does not need them."""
+    costs: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """The loss of mistakes, by truth and answer, where it is not 1."""
     source_windows: Mapping[str, SourceWindow] = field(default_factory=dict)
     """Of each source that is read: the answers whose labels are counted."""
     waiting_sources: tuple[str, ...] = ()
@@ -130,6 +151,10 @@ class WindowCounts:
         if strange:
             remedy = f"pass the classes of version {self.version}"
             raise WindowError(f"{sorted(strange)} not in {self.classes}; {remedy}")
+
+    def loss(self, cell: LabelCount) -> float:
+        """How wrong each answer of this cell is, from 0 to 1."""
+        return 0.0 if cell.correct else self.costs.get((cell.truth, cell.label), 1.0)
 
     def labels_from(self, sources: Collection[str], stream: str | None = None) -> tuple[LabelCount, ...]:
         """The counts whose truth came from one of these sources, and that may estimate.

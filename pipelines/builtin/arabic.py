@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.data import ImageSet, Split, split_by_hash
+from pipelines.data import Examples, Split, split_by_hash
 from pipelines.datasets.idx_files import load_idx_pairs
 from pipelines.errors import MissingDataError
-from pipelines.pipeline import Pipeline
-from pipelines.recipe import Augmentation, Recipe
+from pipelines.image_pipeline import image_pipeline
+from pipelines.recipe import Augmentation, NetworkRecipe
 
 CLASSES = tuple("٠١٢٣٤٥٦٧٨٩")
 SIDE = 48
@@ -31,10 +31,10 @@ def load_split(folder: Path | None) -> Split:
             f"{folder} holds no pair X-images-idx3-ubyte and X-labels-idx1-ubyte; put MADBase's there"
         )
     # Split before enlarging would be the same: equal images are equal at any size.
-    return split_by_hash(fit_all_to_canvas(ImageSet.concat("madbase", *pairs), SIDE, SIDE), FRACTIONS)
+    return split_by_hash(fit_all_to_canvas(Examples.concat("madbase", *pairs), SIDE, SIDE), FRACTIONS)
 
 
-COMPACT = Recipe(
+COMPACT = NetworkRecipe(
     name="compact",
     body="lean",
     channels=(8, 16, 32, 48),
@@ -52,7 +52,7 @@ COMPACT = Recipe(
     max_train_rows=3_000,
 )
 
-PIPELINE = Pipeline(
+PIPELINE = image_pipeline(
     name="arabic",
     title="Eastern-Arabic digits",
     classes=CLASSES,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipelines.data import Split, split_by_hash
 from pipelines.errors import MissingDataError
-from pipelines.pipeline import Pipeline
-from pipelines.recipe import Augmentation, Recipe
+from pipelines.image_pipeline import image_pipeline
+from pipelines.recipe import Augmentation, NetworkRecipe
 
 CLASSES = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 SIDE = 28
@@ -41,7 +41,7 @@ def load_split(folder: Path | None) -> Split:
     )
 
 
-COMPACT = Recipe(
+COMPACT = NetworkRecipe(
     name="compact",
     body="lean",
     channels=(16, 32, 64),
@@ -59,7 +59,7 @@ COMPACT = Recipe(
     max_train_rows=10_000,
 )
 
-PIPELINE = Pipeline(
+PIPELINE = image_pipeline(
     name="characters",
     title="Handwritten characters",
     classes=CLASSES,

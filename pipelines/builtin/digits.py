@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.data import ImageSet, Split, split_by_hash, split_by_writer
+from pipelines.data import Examples, Split, split_by_group, split_by_hash
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.datasets.qmnist import attach_writers, has_writers, population_by_image
 from pipelines.datasets.usps import FILES as USPS_FILES
 from pipelines.datasets.usps import read_usps
-from pipelines.pipeline import Pipeline
-from pipelines.recipe import Augmentation, Recipe
+from pipelines.image_pipeline import image_pipeline
+from pipelines.recipe import Augmentation, NetworkRecipe
 
 OPTDIGITS_FRACTIONS = {"train": 0.32, "validation": 0.08, "golden": 0.21, "stream": 0.39}
 MNIST_TRAIN_FRACTIONS = {"train": 0.98, "validation": 0.02}
@@ -32,13 +32,13 @@ def load_split(folder: Path | None) -> Split:
     deal, fractions = split_by_hash, MNIST_TRAIN_FRACTIONS
     if has_writers(folder):
         train, test = attach_writers(train, folder, "train"), attach_writers(test, folder, "test")
-        deal, fractions = split_by_writer, MNIST_WRITER_FRACTIONS
+        deal, fractions = split_by_group, MNIST_WRITER_FRACTIONS
     training = deal(train, fractions)
     testing = deal(test.exclude(train.ids), MNIST_TEST_FRACTIONS)
     return Split(training.train, training.validation, testing.golden, testing.stream)
 
 
-def external_datasets(folder: Path | None) -> tuple[ImageSet, ...]:
+def external_datasets(folder: Path | None) -> tuple[Examples, ...]:
     """USPS's test digits, where a folder `usps` lies in the pipeline's folder or beside it."""
     if folder is None:
         return ()
@@ -47,13 +47,13 @@ def external_datasets(folder: Path | None) -> tuple[ImageSet, ...]:
     return tuple(read_usps(path) for path in paths[:1])
 
 
-def sensitive_groups(rows: ImageSet) -> Mapping[str, Sequence[str]]:
+def sensitive_groups(rows: Examples) -> Mapping[str, Sequence[str]]:
     """Who wrote the rows, and to which people the writer belongs, where QMNIST's labels say so."""
     people = population_by_image(rows)
-    return {"population": [people.get(each, "") for each in rows.ids], "writer": rows.writers}
+    return {"population": [people.get(each, "") for each in rows.ids], "writer": rows.groups}
 
 
-COMPACT = Recipe(
+COMPACT = NetworkRecipe(
     name="compact",
     channels=(8, 16),
     hidden=64,
@@ -69,7 +69,7 @@ COMPACT = Recipe(
     feedback_share=0.3,
 )
 
-REFERENCE = Recipe(
+REFERENCE = NetworkRecipe(
     name="reference",
     channels=(32, 64),
     hidden=128,
@@ -84,7 +84,7 @@ REFERENCE = Recipe(
     threads=2,
 )
 
-BEST = Recipe(
+BEST = NetworkRecipe(
     name="best",
     body="lean",
     channels=(24, 64, 96),
@@ -106,7 +106,7 @@ BEST = Recipe(
     ),
 )
 
-PIPELINE = Pipeline(
+PIPELINE = image_pipeline(
     name="digits",
     title="Handwritten digits",
     classes=tuple("0123456789"),

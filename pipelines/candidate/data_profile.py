@@ -1,19 +1,21 @@
-"""Profiles the data before a training: class balance, mean images, duplicates, and labels that contradict."""
+"""Profiles the data before a training: class balance, duplicates, and labels that contradict."""
 
 from __future__ import annotations
 
-import io
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from pipelines.candidate.plots import DPI, GRID_IMAGES, sample_grid
-from pipelines.data import ImageSet
+from pipelines.answers import counted_labels
+from pipelines.data import Examples
 from pipelines.errors import DataError
+from pipelines.evaluation.png_figure import to_png
+from pipelines.input_evaluation import InputEvaluation
+from registry.prediction_task import Task
 from registry.runs import Run
 
 MAX_LISTED = 50
@@ -65,33 +67,24 @@ class DataProfile:
         }
 
 
-def profile_data(sides: Mapping[str, ImageSet], classes: Sequence[str]) -> DataProfile:
+def profile_data(sides: Mapping[str, Examples], task: Task) -> DataProfile:
     """Look at each side, and across them at copies by content."""
     if not any(len(rows) for rows in sides.values()):
         raise DataError(f"the sides {', '.join(sides)} hold no rows to look at; load some first")
     places_by_image: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for side, rows in sides.items():
         for image, label in zip(rows.ids, rows.labels.tolist(), strict=True):
-            places_by_image[image].append((side, classes[label]))
+            places_by_image[image].append((side, task.label(label)))
     duplicates = [DuplicateImage(image, tuple(there)) for image, there in places_by_image.items() if len(there) > 1]
     return DataProfile(
-        balance={side: _class_counts(rows, classes) for side, rows in sides.items()},
-        writers={side: len(set(rows.writers) - {""}) for side, rows in sides.items() if rows.writers},
+        balance={side: _class_counts(rows, task) for side, rows in sides.items()},
+        writers={side: len(set(rows.groups) - {""}) for side, rows in sides.items() if rows.groups},
         duplicates=tuple(
             sorted(
                 duplicates, key=lambda duplicate: (not duplicate.is_conflict, -len(duplicate.places), duplicate.image)
             )
         ),
     )
-
-
-def class_means(images: ImageSet, classes: Sequence[str]) -> NDArray[np.uint8]:
-    """The mean image of each class that has rows (classes with rows, height, width)."""
-    means = [
-        images.images[images.labels == label].mean(axis=0) for label in range(len(classes)) if label in images.labels
-    ]
-    rounded: NDArray[np.uint8] = np.rint(np.stack(means)).astype(np.uint8)
-    return rounded
 
 
 def class_balance_plot(profile: DataProfile) -> bytes:
@@ -108,31 +101,20 @@ def class_balance_plot(profile: DataProfile) -> bytes:
     axes.set_xticks(range(len(classes)), classes)
     axes.set(xlabel="class", ylabel="percent of the side")
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+    return to_png(figure)
 
 
-def log_data_profile(run: Run, sides: Mapping[str, ImageSet], classes: Sequence[str]) -> DataProfile:
-    """Look, and keep what was seen under the run: a report, the balance, samples and mean images of the first side."""
-    profile = profile_data(sides, classes)
+def log_data_profile(run: Run, sides: Mapping[str, Examples], task: Task, evaluation: InputEvaluation) -> DataProfile:
+    """Look, and keep what was seen under the run: a report, the balance, and pictures of the first side's rows."""
+    profile = profile_data(sides, task)
     run.log_json("exploration.json", profile.as_report())
-    run.log_figure("class_balance", class_balance_plot(profile))
+    run.log_figure("class_balance", partial(class_balance_plot, profile))
     first = next(rows for rows in sides.values() if len(rows))
-    sample = first.take(_sample_rows(first, classes))
-    run.log_figure("train_samples", sample_grid(sample.images, [classes[label] for label in sample.labels]))
-    there = [name for label, name in enumerate(classes) if label in first.labels]
-    run.log_figure("class_means", sample_grid(class_means(first, classes), there))
+    for name, draw in evaluation.profile_figures(first, task).items():
+        run.log_figure(name, draw)
     return profile
 
 
-def _class_counts(rows: ImageSet, classes: Sequence[str]) -> dict[str, int]:
-    counts = Counter(rows.labels.tolist())
-    return {name: counts[label] for label, name in enumerate(classes)}
-
-
-def _sample_rows(rows: ImageSet, classes: Sequence[str]) -> list[int]:
-    """Rows to show, the classes taking turns, chosen by place so that a run shows the same ones again."""
-    queues = [np.flatnonzero(rows.labels == label) for label in range(len(classes))]
-    turns = [int(queue[turn]) for turn in range(GRID_IMAGES) for queue in queues if turn < len(queue)]
-    return turns[:GRID_IMAGES]
+def _class_counts(rows: Examples, task: Task) -> dict[str, int]:
+    counts = Counter(counted_labels(task, rows.labels).tolist())
+    return {name: counts[place] for place, name in enumerate(task.counted_names)}

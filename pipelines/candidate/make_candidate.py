@@ -6,14 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import nn
-
+from pipelines.answers import JudgedAnswers, judge_answers
 from pipelines.candidate.candidate_report import build_report, log_report
 from pipelines.candidate.gate_evidence import (
     attempt_number,
@@ -25,16 +20,10 @@ from pipelines.candidate.model_card import build_card
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.run_log import epoch_logger, log_model, log_results, log_training_spec, version_tags
 from pipelines.candidate.training_spec import TrainingSpec
-from pipelines.data import ImageSet
-from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
-from pipelines.engines.torch_engine import TorchEngine, load_torch_engine, logits_of
+from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.errors import TrainingStopped
-from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
-from pipelines.evaluation.temperature_scaling import fit_temperature
-from pipelines.pipeline import Pipeline
-from pipelines.training.network import build_network
-from pipelines.training.training_loop import EpochMetrics, TrainingResult, fit
-from pipelines.training.warm_start import load_matching_weights
+from pipelines.evaluation.classification_scores import ClassificationScores, score_answers
+from pipelines.trainer import EpochMetrics, StartingModel, TrainedModel, TrainingRequest
 from registry.card import render_card, without_header
 from registry.catalog import CHALLENGER, PREVIOUS_CHALLENGER_TAG, Catalog
 from registry.confidence_bins import CalibrationFit, fit_calibration
@@ -76,47 +65,50 @@ def make_candidate(
         if should_stop() or not is_wanted():
             raise TrainingStopped(f"this retraining was closed {step}; nothing of it stays registered")
 
-    rows, golden = select_rows(spec), spec.split.golden
+    rows = select_rows(spec)
+    whole, golden = spec, rows.golden
+    spec = replace(spec, split=replace(spec.split, golden=golden))
     on_rows(rows)
     run_name = f"{spec.recipe.name}: {spec.reason.partition(':')[0][:60]}"
     with tracking.start_run(spec.pipeline.name, run_name, spec.tags, stop_errors=(TrainingStopped,)) as run:
-        # 1. Train, and export the network as servers will load it.
+        # 1. Train, and export the model as servers will load it.
         on_start(run.id)
         log_training_spec(run, spec, rows)
-        result = _train(run, spec, rows, on_epoch, should_stop)
-        module = _with_temperature(result.network, spec)
-        model, size_bytes = _export(module, spec.pipeline)
+        trained = _train(run, spec, rows, on_epoch, should_stop)
+        model, size_bytes = trained.engine, trained.size_bytes
 
         # 2. Evaluate it on the golden set, and compare it with the champion.
-        probabilities = model(golden.batch)
-        scores = score_predictions(probabilities, golden.labels, spec.pipeline.classes)
+        outputs = model(golden.batch)
+        judged = judge_answers(spec.pipeline.contract.task, outputs, golden.labels)
+        scores = score_answers(judged)
         versions = catalog.versions(spec.pipeline.name)
-        best = best_past_champion(tracking, versions, spec.champion, golden)
-        attempt = attempt_number(versions, spec.champion, golden)
-        evidence = collect_gate_evidence(spec, rows, model, size_bytes, scores, best, attempt)
+        best = best_past_champion(tracking, versions, spec.champion, whole.split.golden)
+        attempt = attempt_number(versions, spec.champion, whole.split.golden)
+        evidence = collect_gate_evidence(whole, rows, model, size_bytes, scores, best, attempt)
         verdict = gate_verdict(evidence)
         ensure_wanted("while its candidate was judged")
         run.log_text(EVIDENCE_FILE, evidence.to_json())
         run.log_text(ROWS_FILE, gate_row_outcomes(spec, rows, model).to_json())
 
         # 3. Report what else is known of it, and write its card.
-        report = build_report(spec, model, probabilities, scores, module.temperature)
-        log_report(run, report, golden, spec.pipeline.classes)
-        log_results(run, spec, result, verdict, probabilities, rows, model)
-        card = render_card(build_card(spec, rows, result, report, verdict, run.id, size_bytes))
+        report = build_report(spec, model, judged, scores, trained.temperature)
+        log_report(run, report, golden, spec.pipeline.counted_names, spec.pipeline.evaluation)
+        log_results(run, spec, trained, verdict, outputs, rows)
+        card = render_card(build_card(spec, rows, trained, report, verdict, run.id))
         run.log_text("model_card.md", card)
         ensure_wanted("while its candidate was examined")
 
         # 4. Register it as the challenger.
-        uri = log_model(run, spec, module, model, probabilities)
+        uri = log_model(run, spec, trained, outputs)
         tags = version_tags(
             spec,
+            rows,
             scores,
-            _calibration(model, spec.split.validation, probabilities),
+            _calibration(spec, model, judged),
             verdict,
             size_bytes=size_bytes,
-            temperature=module.temperature,
-            train_seconds=result.seconds,
+            temperature=trained.temperature,
+            train_seconds=trained.seconds,
         )
         previous = catalog.alias(spec.pipeline.name, CHALLENGER)
         tags |= {} if previous is None else {PREVIOUS_CHALLENGER_TAG: str(previous)}
@@ -126,8 +118,8 @@ def make_candidate(
         catalog.set_alias(spec.pipeline.name, CHALLENGER, version)
         run.set_tags({"mlplatform.version": str(version), "mlplatform.gate": verdict.outcome})
         ensure_wanted("when its candidate was registered")
-    result.discard_checkpoint()
-    return Candidate(version, run.id, scores, verdict, result.seconds)
+    trained.discard_checkpoint()
+    return Candidate(version, run.id, scores, verdict, trained.seconds)
 
 
 def _train(
@@ -136,52 +128,30 @@ def _train(
     rows: Rows,
     on_epoch: Callable[[EpochMetrics], None],
     should_stop: Callable[[], bool],
-) -> TrainingResult:
-    """The trained network; the run notes whose weights it began with, and every epoch."""
-    network, initial_weights = _initial_network(spec)
-    run.log_params({"begins_with": initial_weights})
-    return fit(
-        network,
-        spec.recipe,
-        rows.epoch_rows,
-        spec.split.validation,
-        seed=spec.seed,
-        weights=rows.weights,
-        on_epoch=epoch_logger(run, on_epoch),
-        should_stop=should_stop,
-        checkpoint_folder=spec.checkpoint_folder,
-        device=spec.device,
+) -> TrainedModel:
+    """The model that the pipeline's trainer makes of the rows; the run notes its choices and every epoch."""
+    champion = spec.champion
+    return spec.pipeline.trainer.train(
+        TrainingRequest(
+            contract=spec.pipeline.contract,
+            recipe=spec.recipe,
+            rows=rows.epoch_rows,
+            weights=rows.weights,
+            validation=spec.split.validation,
+            seed=spec.seed,
+            champion=None if champion is None else StartingModel(champion.version, champion.predictor),
+            checkpoint_folder=spec.checkpoint_folder,
+            device=spec.device,
+            log_params=run.log_params,
+            log_metrics=run.log_metrics,
+            on_epoch=epoch_logger(run, on_epoch),
+            should_stop=should_stop,
+        )
     )
 
 
-def _initial_network(spec: TrainingSpec) -> tuple[nn.Module, str]:
-    """The network before its first epoch, and whose weights it begins with."""
-    pipeline, champion = spec.pipeline, spec.champion
-    network = build_network(
-        spec.recipe, len(pipeline.classes), height=pipeline.height, width=pipeline.width, seed=spec.seed
-    )
-    if spec.recipe.warm_start and champion is not None and load_matching_weights(network, champion.predictor):
-        return network, f"version {champion.version}"
-    return network, "fresh weights"
-
-
-def _with_temperature(network: nn.Module, spec: TrainingSpec) -> Exportable:
-    """The network as it is registered, with the temperature that its validation rows ask for."""
-    pipeline, validation = spec.pipeline, spec.split.validation
-    temperature = fit_temperature(logits_of(network, validation.images), validation.labels)
-    return build_exportable(network, height=pipeline.height, width=pipeline.width, temperature=temperature)
-
-
-def _export(module: Exportable, pipeline: Pipeline) -> tuple[TorchEngine, int]:
-    """The model as a server will load it, with its size in bytes: exported, written, read back."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt2"
-        save_exportable(module, path)
-        return load_torch_engine(path, pipeline.classes), path.stat().st_size
-
-
-def _calibration(model: TorchEngine, validation: ImageSet, golden: NDArray[np.float32]) -> CalibrationFit:
+def _calibration(spec: TrainingSpec, model: InferenceEngine, golden: JudgedAnswers) -> CalibrationFit:
     """How far the model's confidence may be believed, learnt from rows that did not train it."""
-    probabilities = model(validation.batch)
-    correct = probabilities.argmax(axis=1) == validation.labels
-    return fit_calibration(probabilities.max(axis=1), correct, golden.max(axis=1))
+    validation = spec.split.validation
+    judged = judge_answers(spec.pipeline.contract.task, model(validation.batch), validation.labels)
+    return fit_calibration(judged.confidences, judged.right, golden.confidences)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from pipelines.errors import DataError
 from pipelines.evaluation.classification_scores import ClassificationScores, wilson_interval
-from pipelines.training.training_loop import EpochMetrics
+from pipelines.evaluation.png_figure import literal_text, to_png
+from pipelines.input_evaluation import ColumnImportance, PartialDependence
+from pipelines.trainer import EpochMetrics
 from registry.calibration_metrics import ReliabilityBin
 
-DPI = 110
-GRID_COLUMNS = 8
-GRID_IMAGES = 64
-GRID_CAPTION = 7  # pixels above each image for its text
-CONFUSED_THUMBNAILS = 8
-"""Images of one confused pair."""
+MAX_PLOTTED_COLUMNS = 30
+MAX_PLOTTED_CLASSES = 4
+PLOTS_PER_LINE = 4
 
 
 def loss_curve(history: Sequence[EpochMetrics]) -> bytes:
@@ -61,39 +57,6 @@ def confusion_matrix_plot(scores: ClassificationScores, classes: Sequence[str], 
     return to_png(figure)
 
 
-def sample_grid(images: NDArray[np.uint8], labels: Sequence[str], predictions: Sequence[str] | None = None) -> bytes:
-    """The first images with their truth; a wrong guess is shown in red."""
-    count = min(len(images), GRID_IMAGES)
-    if count == 0 or len(labels) != len(images) or (predictions is not None and len(predictions) != len(images)):
-        raise DataError(
-            f"{len(images)} images, {len(labels)} labels and {len(predictions or ())} guesses make no grid; "
-            "give at least one image, and as many texts as images"
-        )
-    height, width = images.shape[1:]
-    cell, rows = height + GRID_CAPTION, -(-count // GRID_COLUMNS)
-    mosaic = np.full((rows * cell, GRID_COLUMNS * (width + 2)), 255, dtype=np.uint8)
-    figure = Figure(figsize=(GRID_COLUMNS, 1.25 * rows))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    for index in range(count):
-        top, left = index // GRID_COLUMNS * cell + GRID_CAPTION, index % GRID_COLUMNS * (width + 2)
-        mosaic[top : top + height, left : left + width] = images[index]
-        wrong = predictions is not None and predictions[index] != labels[index]
-        text = f"{labels[index]}, not {predictions[index]}" if predictions and wrong else labels[index]
-        ink = "crimson" if wrong else "black"
-        axes.text(left + width / 2, top - 2, text, ha="center", va="bottom", fontsize=8, color=ink)
-    axes.imshow(mosaic, cmap="gray", vmin=0, vmax=255, aspect="auto")
-    return to_png(figure)
-
-
-def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
-
-
 def reliability_diagram(bins: Sequence[ReliabilityBin], title: str) -> bytes:
     """Share of right answers against confidence with 95 % intervals, above how many answers lie in each bin."""
     filled_bins = [reliability_bin for reliability_bin in bins if reliability_bin.rows]
@@ -126,28 +89,6 @@ def reliability_diagram(bins: Sequence[ReliabilityBin], title: str) -> bytes:
     return to_png(figure)
 
 
-def confused_images(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    predictions: NDArray[np.int64],
-    pairs: Sequence[tuple[int, int, int]],
-    classes: Sequence[str],
-) -> bytes:
-    """One line per confused pair (truth, answer, rows): its first images; raises DataError where there is none."""
-    if not pairs:
-        raise DataError("no answer was wrong, so no pair was confused; draw this only where there are mistakes")
-    figure = Figure(figsize=(2 + 0.7 * CONFUSED_THUMBNAILS, 0.8 * len(pairs) + 0.3), layout="constrained")
-    grid = figure.subplots(len(pairs), CONFUSED_THUMBNAILS + 1, squeeze=False)
-    for (truth, answer, rows), line in zip(pairs, grid, strict=True):
-        for axes in line:
-            axes.set_axis_off()
-        text = f"{classes[truth]} read as {classes[answer]}: {rows}"
-        line[0].text(1, 0.5, text, ha="right", va="center", fontsize=8, transform=line[0].transAxes)
-        for image, axes in zip(images[(labels == truth) & (predictions == answer)], line[1:], strict=False):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-    return to_png(figure)
-
-
 def interval_plot(lines: Sequence[tuple[str, float, float, float]], title: str, reference: float | None) -> bytes:
     """Each line's share with its interval (name, share, low, high), beside the share of all rows where it is given."""
     if not lines:
@@ -161,8 +102,54 @@ def interval_plot(lines: Sequence[tuple[str, float, float, float]], title: str, 
     if reference is not None:
         axes.axvline(reference, color="grey", linestyle="--", label=f"all rows as they are: {reference:.2%}")
         axes.legend(loc="best", fontsize=8)
-    axes.set_yticks(positions, [name for name, _, _, _ in lines], fontsize=8)
+    axes.set_yticks(positions, [literal_text(name) for name, _, _, _ in lines], fontsize=8)
     axes.invert_yaxis()
-    axes.set(title=title, xlabel="share of right answers, with 95 % interval")
+    axes.set(title=literal_text(title), xlabel="share of right answers, with 95 % interval")
     axes.grid(alpha=0.3)
+    return to_png(figure)
+
+
+def importance_plot(columns: Sequence[ColumnImportance]) -> bytes:
+    """By how much the mean loss rises without each column's values, with limits for all columns together."""
+    shown = columns[:MAX_PLOTTED_COLUMNS]
+    if not shown:
+        raise DataError("there are no columns to draw; give at least one")
+    figure = Figure(figsize=(6.5, 0.24 * len(shown) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    values = [each.added_loss for each in shown]
+    reach = [[each.added_loss - each.low for each in shown], [each.high - each.added_loss for each in shown]]
+    axes.errorbar(values, range(len(shown)), xerr=reach, fmt="o", capsize=2)
+    axes.axvline(0.0, color="grey", linestyle="--")
+    axes.set_yticks(range(len(shown)), [literal_text(each.column) for each in shown], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(title="loss added when a column's values are dealt to other rows", xlabel="mean loss added, with limits")
+    axes.grid(alpha=0.3)
+    return to_png(figure)
+
+
+def partial_dependence_plot(columns: Sequence[PartialDependence], classes: Sequence[str]) -> bytes:
+    """The mean probability over the values of each column; of two classes the second, of many the most moved ones."""
+    if not columns:
+        raise DataError("there are no columns to draw; give at least one")
+    lines = -(-len(columns) // PLOTS_PER_LINE)
+    figure = Figure(figsize=(4 * PLOTS_PER_LINE, 2.8 * lines), layout="constrained")
+    places = figure.subplots(lines, PLOTS_PER_LINE, squeeze=False).ravel()
+    for axes, each in zip(places, columns, strict=False):
+        spread = np.ptp(each.probabilities, axis=0)
+        drawn = [1] if len(classes) == 2 else np.argsort(-spread, kind="stable")[:MAX_PLOTTED_CLASSES].tolist()
+        known = len(each.values) if each.positions is None else len(each.positions)
+        across = range(known) if each.positions is None else each.positions
+        for index in drawn:
+            style = "o" if each.positions is None else "o-"
+            label = literal_text(classes[index])
+            axes.plot(across, each.probabilities[:known, index], style, markersize=3, label=label)
+        if each.positions is None:
+            axes.set_xticks(range(known), [literal_text(value[:12]) for value in each.values], rotation=45, fontsize=7)
+        axes.set_title(literal_text(each.column), fontsize=9)
+        axes.set_ylim(0, 1)
+        axes.grid(alpha=0.3)
+    for axes in places[len(columns) :]:
+        axes.set_axis_off()
+    places[0].set_ylabel("mean probability")
+    places[0].legend(fontsize=7)
     return to_png(figure)

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.answers import answer_reader, judge_answers
 from pipelines.candidate import plots
 from pipelines.candidate.data_profile import log_data_profile
 from pipelines.candidate.row_selection import Rows
 from pipelines.candidate.training_spec import TrainingSpec
-from pipelines.engines.exportable import Exportable
-from pipelines.engines.onnx_engine import export_if_equivalent
-from pipelines.engines.torch_engine import TorchEngine
-from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
+from pipelines.data import Examples
+from pipelines.evaluation.classification_scores import ClassificationScores, score_answers
 from pipelines.labels.label_curation import exclusion_counts, label_lineage
-from pipelines.training.network import parameter_count
-from pipelines.training.training_loop import EpochMetrics, TrainingResult
-from registry.catalog import GOLDEN_DIGEST_TAG
+from pipelines.trainer import EpochMetrics, TrainedModel
+from registry.catalog import GOLDEN_DIGEST_TAG, GOLDEN_LOSSES_TAG, TRAINED_UNTIL_TAG
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
 from registry.gate.verdict import Verdict
-from registry.runs import Run, installed_version
+from registry.installed_version import installed_version
+from registry.prediction_task import Task
+from registry.runs import Run
 
 
 def log_training_spec(run: Run, spec: TrainingSpec, selection: Rows) -> None:
     """Log the recipe, the data sets with their digests and a profile, and where every label came from."""
     run.log_params({**spec.recipe.as_params(), "seed": spec.seed, "reason": spec.reason[:500]})
-    sides = {"train": spec.split.train, "validation": spec.split.validation, "golden": spec.split.golden}
+    parts = {"train": spec.split.train, "validation": spec.split.validation, "golden": spec.split.golden}
+    sides = {role: side for role, side in parts.items() if len(side)}
     for role, side in sides.items():
         run.log_dataset(side.name, side.digest, spec.pipeline.name, role, len(side))
     profiled = sides if selection.feedback is None else {**sides, "feedback": selection.feedback}
-    log_data_profile(run, profiled, spec.pipeline.classes)
+    log_data_profile(run, profiled, spec.pipeline.contract.task, spec.pipeline.evaluation)
     for role, labelled in (("feedback", selection.feedback), ("gate", selection.holdout)):
         if labelled is not None and len(labelled):
             run.log_dataset(f"feedback/{role}", labelled.digest, "feedback", role, len(labelled))
@@ -55,22 +59,20 @@ def epoch_logger(run: Run, on_epoch: Callable[[EpochMetrics], None]) -> Callable
 def log_results(
     run: Run,
     spec: TrainingSpec,
-    result: TrainingResult,
+    trained: TrainedModel,
     verdict: Verdict,
-    probabilities: NDArray[np.float32],
+    outputs: NDArray[np.float32],
     selection: Rows,
-    candidate: TorchEngine,
 ) -> None:
     """Log the training's figures, the scores on held-back labels, samples with their predictions, and the verdict.
 
-    `probabilities` (n, classes) are the candidate's predictions of the golden rows.
+    `outputs` (n, width) are the candidate's answers to the golden rows.
     """
-    classes, golden = spec.pipeline.classes, spec.split.golden
+    task, golden = spec.pipeline.contract.task, spec.split.golden
     run.log_metrics(
         {
-            "parameters": parameter_count(result.network),
-            "best_epoch": result.best_epoch,
-            "train_seconds": result.seconds,
+            **trained.metrics,
+            "train_seconds": trained.seconds,
             "train_rows": len(selection.epoch_rows),
             "feedback_rows": 0 if selection.feedback is None else len(selection.feedback),
             "base_left_out": selection.base_excluded,
@@ -78,41 +80,44 @@ def log_results(
         }
     )
     if selection.holdout is not None and len(selection.holdout):
-        holdout = score_predictions(candidate(selection.holdout.batch), selection.holdout.labels, classes)
+        answered = trained.engine(selection.holdout.batch)
+        holdout = score_answers(judge_answers(task, answered, selection.holdout.labels))
         run.log_metrics(holdout.as_metrics("heldback"))
-    run.log_figure("loss", plots.loss_curve(result.history))
-    truths = [classes[label] for label in golden.labels]
-    predictions = [classes[label] for label in probabilities.argmax(axis=1)]
-    run.log_figure("golden_samples", plots.sample_grid(golden.images, truths, predictions))
+    if trained.history:
+        run.log_figure("loss", partial(plots.loss_curve, trained.history))
+    predictions = [answer.label for answer in answer_reader(task).answers(outputs)]
+    figures = {"golden_samples": spec.pipeline.evaluation.sample_figure(golden, task.label, predictions)}
     if selection.feedback is not None and len(selection.feedback):
-        feedback_labels = [classes[label] for label in selection.feedback.labels]
-        run.log_figure("feedback_samples", plots.sample_grid(selection.feedback.images, feedback_labels))
+        figures["feedback_samples"] = spec.pipeline.evaluation.sample_figure(selection.feedback, task.label, None)
+    for name, draw in figures.items():
+        if draw is not None:
+            run.log_figure(name, draw)
     run.log_text("verdict.json", verdict.to_json())
 
 
-def log_model(
-    run: Run, spec: TrainingSpec, module: Exportable, candidate: TorchEngine, probabilities: NDArray[np.float32]
-) -> str:
-    """Log the model and, where ONNX Runtime predicts the golden rows alike, its ONNX graph; returns the model's URI."""
-    golden = spec.split.golden
-    example = golden.images[:2, None].astype(np.float32) / 255.0
-    graph = export_if_equivalent(module, golden.batch, probabilities)
-    answers = candidate(golden.batch[:2])
-    return run.log_model(module, example, answers, _requirements(), spec.pipeline.contract, onnx=graph)
+def log_model(run: Run, spec: TrainingSpec, trained: TrainedModel, outputs: NDArray[np.float32]) -> str:
+    """Log the model's files, which answer the golden rows with these outputs; returns the model's URI."""
+    files = trained.files(spec.split.golden.batch, outputs)
+    return run.log_model(files, _requirements(trained), spec.pipeline.contract)
 
 
 def version_tags(
     spec: TrainingSpec,
+    rows: Rows,
     scores: ClassificationScores,
     calibration: CalibrationFit,
     verdict: Verdict,
     *,
     size_bytes: int,
-    temperature: float,
+    temperature: float | None,
     train_seconds: float,
 ) -> dict[str, str]:
     """The tags of a registered version: golden scores, calibration, verdict, size and how it was trained."""
+    losses = _golden_losses(scores, spec.pipeline.contract.task)
+    trained_until = _newest_time(rows.epoch_rows, spec.split.validation)
     return {
+        **({TRAINED_UNTIL_TAG: f"{trained_until:.3f}"} if trained_until is not None else {}),
+        **({GOLDEN_LOSSES_TAG: json.dumps(losses)} if losses else {}),
         "golden_correct": str(scores.correct),
         "golden_total": str(scores.n),
         CALIBRATION_TAG: calibration.to_json(),
@@ -120,10 +125,28 @@ def version_tags(
         "gate": verdict.outcome,
         "recipe": spec.recipe.name,
         "size_bytes": str(size_bytes),
-        "temperature": f"{temperature:g}",
+        **({} if temperature is None else {"temperature": f"{temperature:g}"}),
         "train_seconds": f"{train_seconds:.1f}",
     }
 
 
-def _requirements() -> list[str]:
-    return [f"{name}=={installed_version(name).partition('+')[0]}" for name in ("torch", "numpy", "mlflow")]
+def _requirements(trained: TrainedModel) -> list[str]:
+    return [f"{name}=={installed_version(name).partition('+')[0]}" for name in trained.packages]
+
+
+def _newest_time(*parts: Examples) -> float | None:
+    """Seconds since 1970 of the newest row; None where one has no time."""
+    times = [part.times for part in parts if len(part)]
+    known = [each for each in times if each is not None]
+    return max(float(each.max()) for each in known) if known and len(known) == len(times) else None
+
+
+def _golden_losses(scores: ClassificationScores, task: Task) -> dict[str, int]:
+    """How many golden rows have each loss; nothing where every mistake costs the same."""
+    if not task.has_costs:
+        return {}
+    rows = Counter[str]()
+    for truth, answers in zip(task.counted_names, scores.confusion.tolist(), strict=True):
+        for answer, n in zip(task.counted_names, answers, strict=True):
+            rows[f"{task.counted_loss(truth, answer):.6g}"] += n
+    return {loss: n for loss, n in sorted(rows.items()) if n}

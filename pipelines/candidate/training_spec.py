@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.data import FeedbackRows, ImageSet, Split
-from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
+from pipelines.candidate.champion_classes import align_champion
+from pipelines.data import Examples, FeedbackRows, Split
+from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.errors import TrainingError
 from pipelines.labels.label_curation import (
     ExcludedLabel,
     LabelQuotas,
 )
 from pipelines.labels.label_provenance import LabelOrigin
+from pipelines.loading import load_reference_engine
 from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
-from registry.catalog import GOLDEN_DIGEST_TAG, Catalog
+from registry.catalog import GOLDEN_DIGEST_TAG, TRAINED_UNTIL_TAG, Catalog
 from registry.gate.verdict import GatePolicy
+from registry.model_contract import same_rows
+from registry.model_package import read_contract
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,10 +29,12 @@ class Champion:
     """The version to beat, ready to answer."""
 
     version: int
-    predictor: TorchEngine
+    predictor: InferenceEngine
     size_bytes: int
     golden_digest: str = ""
     """Of the golden set it was evaluated on; empty for a version without one."""
+    trained_until: float | None = None
+    """Seconds since 1970 of the newest row it was trained or tuned on, where all of them have a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +67,31 @@ class TrainingSpec:
     """Folder in which a training leaves what it needs to go on after a kill; None keeps nothing."""
     device: str = "cpu"
     """Where the training computes, in torch's words; the registered model is the same kind of file anyway."""
-    external_datasets: tuple[ImageSet, ...] = ()
+    external_datasets: tuple[Examples, ...] = ()
     """Other data sets, evaluated for the card and never trained on."""
 
 
-def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Path, model_file: str) -> Champion:
-    """Fetch a registered version as the one to beat."""
-    path = catalog.download(pipeline.name, version, cache) / model_file
+def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Path) -> Champion:
+    """Fetch a registered version as the one to beat, on the classes that the pipeline has now.
+
+    Raises TrainingError where it takes other inputs, or answers otherwise: no row could be given to both.
+    """
+    folder = catalog.download(pipeline.name, version, cache)
+    contract = read_contract(folder)
+    if not same_rows(contract.inputs, pipeline.contract.inputs):
+        raise TrainingError(
+            f"version {version} of {pipeline.name} takes {contract.inputs}, and the pipeline makes versions that take "
+            f"{pipeline.contract.inputs}: they cannot be compared; give the pipeline another name, which begins anew"
+        )
     tags = catalog.version(pipeline.name, version).tags
+    engine, path = load_reference_engine(folder, contract)
     noted = tags.get("size_bytes")  # of the same export as the candidate's
     size = int(noted) if noted else path.stat().st_size
-    return Champion(version, load_torch_engine(path, pipeline.classes), size, tags.get(GOLDEN_DIGEST_TAG, ""))
+    trained_until = tags.get(TRAINED_UNTIL_TAG)
+    return Champion(
+        version,
+        align_champion(engine, pipeline.contract.task),
+        size,
+        tags.get(GOLDEN_DIGEST_TAG, ""),
+        None if trained_until is None else float(trained_until),
+    )

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples
 from pipelines.errors import CorruptDataError, MissingDataError
+from pipelines.image.image_examples import image_examples
 
 UINT8_CODE, INT32_CODE = 0x08, 0x0C
 CLASSES = 10
@@ -31,7 +32,7 @@ def read_idx_integers(path: Path) -> NDArray[np.int32]:
     return _parse(path, _read_content(path), INT32_CODE, np.dtype(">i4")).astype(np.int32)
 
 
-def load_idx_folder(folder: Path) -> tuple[ImageSet, ImageSet]:
+def load_idx_folder(folder: Path) -> tuple[Examples, Examples]:
     """The train and the test set of a folder that holds MNIST's four files, zipped or not."""
     if not folder.is_dir():
         raise MissingDataError(f"no data folder {folder}; give the folder that holds the four IDX files")
@@ -52,7 +53,7 @@ def gunzip_bounded(raw: bytes, name: str) -> bytes:
     return content
 
 
-def load_idx_pairs(folder: Path, classes: int) -> tuple[ImageSet, ...]:
+def load_idx_pairs(folder: Path, classes: int) -> tuple[Examples, ...]:
     """Every pair `X-images-idx3-ubyte` and `X-labels-idx1-ubyte` of a folder, zipped or not, by name."""
     if not folder.is_dir():
         raise MissingDataError(f"no data folder {folder}; give the folder that holds the IDX files")
@@ -65,7 +66,7 @@ def load_idx_pairs(folder: Path, classes: int) -> tuple[ImageSet, ...]:
     )
 
 
-def _load_pair(folder: Path, names: tuple[str, str], side: str, classes: int = CLASSES) -> ImageSet:
+def _load_pair(folder: Path, names: tuple[str, str], side: str, classes: int = CLASSES) -> Examples:
     images_path, labels_path = (find_file(folder, name) for name in names)
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or labels.ndim != 1:
@@ -80,7 +81,7 @@ def _load_pair(folder: Path, names: tuple[str, str], side: str, classes: int = C
         )
     if len(labels) and labels.max() >= classes:
         raise CorruptDataError(f"{labels_path.name} holds the label {labels.max()}; labels go from 0 to {classes - 1}")
-    return ImageSet(images, labels.astype(np.int64), f"{folder.name}/{side}")
+    return image_examples(images, labels.astype(np.int64), f"{folder.name}/{side}")
 
 
 def find_file(folder: Path, name: str, data_set: str = "mnist") -> Path:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
 from pipelines.image.image_decoding import MIN_COUNTED_SIDE, ImageDecodeError, Polarity, decode_image, parse_header
+from pipelines.image.image_examples import image_examples
 
 MAX_PIXELS = 4096 * 4096
 MAX_SIDE = MAX_PIXELS // MIN_COUNTED_SIDE
@@ -19,7 +20,7 @@ MAX_SIDE = MAX_PIXELS // MIN_COUNTED_SIDE
 
 def load_image_folder(
     folder: Path, classes: Mapping[str, int], *, height: int, width: int, polarity: Polarity = "auto"
-) -> ImageSet:
+) -> Examples:
     """Every PNG file below `folder/CLASS/`, grey, fitted into height x width, in the order of names.
 
     `classes` says which class the images of a folder belong to; several folders may share one. Images become what
@@ -37,7 +38,7 @@ def load_image_folder(
     if not pairs:
         raise MissingDataError(f"{folder} holds no PNG files; put them into folders named after their class")
     images = np.stack([_read_image(path, polarity, height, width) for path, _ in pairs])
-    return ImageSet(images, np.array([label for _, label in pairs], dtype=np.int64), folder.name)
+    return image_examples(images, np.array([label for _, label in pairs], dtype=np.int64), folder.name)
 
 
 def fit_to_canvas(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -58,14 +59,14 @@ def fit_to_canvas(image: NDArray[np.uint8], height: int, width: int) -> NDArray[
     return whole
 
 
-def fit_all_to_canvas(images: ImageSet, height: int, width: int) -> ImageSet:
+def fit_all_to_canvas(images: Examples, height: int, width: int) -> Examples:
     """A whole set, each image fitted into height x width."""
-    if images.images.shape[1:] == (height, width):
+    if images_of(images.batch).shape[1:] == (height, width):
         return images
     pixels = np.zeros((len(images), height, width), dtype=np.uint8)
-    for row, image in enumerate(images.images):
+    for row, image in enumerate(images_of(images.batch)):
         pixels[row] = fit_to_canvas(image, height, width)
-    return ImageSet(pixels, images.labels, images.name, writers=images.writers)
+    return image_examples(pixels, images.labels, images.name, groups=images.groups)
 
 
 def _read_image(path: Path, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:

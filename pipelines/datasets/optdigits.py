@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples
+from pipelines.image.image_examples import image_examples
 
 SOURCE_SIDE, INK_SIDE, SIDE = 8, 20, 28
 MARGIN = (SIDE - INK_SIDE) // 2
@@ -13,14 +14,14 @@ GREY_LEVELS = 16
 FIXED_POINT_UNIT = 4096
 
 
-def load_optdigits() -> ImageSet:
+def load_optdigits() -> Examples:
     """The 1 797 real scans of 8x8 pixels, enlarged smoothly to 20x20 and centred in 28x28, bright on dark."""
     # scikit-learn takes a second to import, and only this data set needs it.
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     labels: NDArray[np.int64] = bunch.target.astype(np.int64)
-    return ImageSet(_enlarge(bunch.images.astype(np.int64)), labels, "optdigits")
+    return image_examples(_enlarge(bunch.images.astype(np.int64)), labels, "optdigits")
 
 
 def _enlarge(small: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples
 from pipelines.datasets.idx_files import find_file, read_idx_integers
 from pipelines.errors import CorruptDataError
 
@@ -48,7 +48,7 @@ def read_writers(path: Path) -> WriterLabels:
     return WriterLabels(table[:, CLASS_COLUMN].astype(np.int64), table[:, SERIES_COLUMN], table[:, WRITER_COLUMN])
 
 
-def attach_writers(images: ImageSet, folder: Path, side: str) -> ImageSet:
+def attach_writers(images: Examples, folder: Path, side: str) -> Examples:
     """The images of MNIST's train or test file, in its order, with the writer of each."""
     path = find_file(folder, FILES[side], "qmnist")
     labels = read_writers(path)
@@ -57,7 +57,7 @@ def attach_writers(images: ImageSet, folder: Path, side: str) -> ImageSet:
             f"{path.name} does not describe the {len(images)} images of '{images.name}': its classes are others; "
             f"give the whole {side} file of MNIST, in its own order"
         )
-    return replace(images, writers=labels.writer_ids[: len(images)])
+    return replace(images, groups=labels.writer_ids[: len(images)])
 
 
 def has_writers(folder: Path) -> bool:
@@ -65,10 +65,10 @@ def has_writers(folder: Path) -> bool:
     return all(any((folder / f"{name}{end}").is_file() for end in ("", ".gz")) for name in FILES.values())
 
 
-def population_by_image(images: ImageSet) -> dict[str, str]:
+def population_by_image(images: Examples) -> dict[str, str]:
     """Of each image by content hash, the people its writer belongs to: staff, students, or `series-N` of others."""
     return {
         image: POPULATIONS.get(int(writer.partition("/")[0]), f"series-{writer.partition('/')[0]}")
-        for image, writer in zip(images.ids, images.writers, strict=False)
+        for image, writer in zip(images.ids, images.groups, strict=False)
         if writer
     }

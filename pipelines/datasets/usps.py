@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples
 from pipelines.datasets.idx_files import gunzip_bounded
 from pipelines.errors import CorruptDataError, MissingDataError
+from pipelines.image.image_examples import image_examples
 
 SOURCE_SIDE, INK_SIDE, SIDE = 16, 20, 28
 MARGIN = (SIDE - INK_SIDE) // 2
@@ -21,13 +22,13 @@ CLASSES = 10
 FILES = ("zip.train.gz", "zip.test.gz")
 
 
-def load_usps(folder: Path) -> tuple[ImageSet, ImageSet]:
+def load_usps(folder: Path) -> tuple[Examples, Examples]:
     """The train and the test set of a folder with both files."""
     train, test = (read_usps(folder / name) for name in FILES)
     return train, test
 
 
-def read_usps(path: Path) -> ImageSet:
+def read_usps(path: Path) -> Examples:
     """One file, each 16x16 digit enlarged to 20x20 in the middle of 28x28, bright on dark."""
     try:
         raw = path.read_bytes()
@@ -40,7 +41,9 @@ def read_usps(path: Path) -> ImageSet:
     ink = table[:, 1:]
     if np.abs(ink).max() > 1:
         raise CorruptDataError(f"{path.name} holds the grey {ink.flat[np.abs(ink).argmax()]:g}; greys go from -1 to 1")
-    return ImageSet(_enlarge(ink.reshape(-1, SOURCE_SIDE, SOURCE_SIDE)), labels, f"usps/{path.name.split('.')[1]}")
+    return image_examples(
+        _enlarge(ink.reshape(-1, SOURCE_SIDE, SOURCE_SIDE)), labels, f"usps/{path.name.split('.')[1]}"
+    )
 
 
 def _parse_table(content: bytes, name: str) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.engines.atomic_write import write_atomically
 from pipelines.engines.executorch_engine import load_executorch_engine, to_executorch
 from pipelines.engines.inference_engine import InferenceEngine, to_network_input
@@ -60,7 +60,7 @@ def export_formats() -> tuple[str, ...]:
 
 
 def export_file(
-    folder: Path, classes: tuple[str, ...], name: str, version: int, form: EdgeFormat, rows: ImageSet, out: Path
+    folder: Path, classes: tuple[str, ...], name: str, version: int, form: EdgeFormat, rows: Examples, out: Path
 ) -> None:
     """Write a downloaded version as one file, of ONNX with its classes and name inside; `rows` calibrate int8.
 
@@ -86,13 +86,13 @@ def copy_edge_server(folder: Path) -> None:
         write_atomically(folder / name, (Path(__file__).parent.parent / source).read_bytes())
 
 
-def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str, rows: ImageSet) -> Parity:
+def compare_export(out: Path, folder: Path, classes: tuple[str, ...], form: str, rows: Examples) -> Parity:
     """The written file beside the version's PyTorch graph: answers on rows with truth, size and time per image."""
     if not len(rows):
         raise DataError("there are no rows to compare answers on; give at least one labelled row")
     original = load_torch_engine(folder / MODEL_FILE, classes, threads=1)
     if form == "executorch":
-        exported: InferenceEngine = load_executorch_engine(out, classes, original.height, original.width)
+        exported: InferenceEngine = load_executorch_engine(out, classes, *original.image_size)
     else:
         exported = load_onnx_engine(out, classes, threads=1)
     reference, predictions = original(rows.batch), exported(rows.batch)
@@ -127,7 +127,7 @@ def _with_model_metadata(content: bytes, classes: tuple[str, ...], name: str, ve
     return serialized
 
 
-def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
+def _quantize_static(content: bytes, rows: Examples) -> bytes:
     """Weights and activations in int8, their ranges read from rows that are not judged on."""
     if not len(rows):
         raise DataError("int8 reads its ranges from pictures, and there are none; give some validation rows")
@@ -137,7 +137,7 @@ def _quantize_static(content: bytes, rows: ImageSet) -> bytes:
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    floats = to_network_input(rows.images[:CALIBRATION_ROWS])
+    floats = to_network_input(images_of(rows.batch)[:CALIBRATION_ROWS])
     name = onnx.load_model_from_string(content).graph.input[0].name
 
     class Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipelines.answers import ClassReader
 from pipelines.batch import Batch
 from pipelines.data import images_of
 from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.engines.log_suppression import suppress_logs
 from pipelines.engines.torch_engine import load_torch_engine, to_tensor
 from pipelines.errors import ModelFormatError
+from registry.model_contract import ImageInputs
 
 MISSING_EXTRA_MESSAGE = "ExecuTorch is not installed; pip install 'mlplatform[executorch]', or export --format onnx"
 
@@ -29,7 +31,7 @@ def to_executorch(path: Path, classes: tuple[str, ...]) -> bytes:
     Raises ModelFormatError where ExecuTorch is missing or cannot lower the graph.
     """
     engine = load_torch_engine(path, classes)
-    example = torch.zeros((1, 1, engine.height, engine.width))
+    example = torch.zeros((1, 1, *engine.image_size))
     with suppress_logs("", "torch"):
         try:
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -63,7 +65,7 @@ class ExecuTorchEngine(InferenceEngine):
     """A model that ExecuTorch answers, image by image."""
 
     def __init__(self, program: Any, method: Any, classes: tuple[str, ...], height: int, width: int) -> None:  # noqa: ANN401 - untyped library
-        super().__init__(classes, height, width)
+        super().__init__(ClassReader(classes), ImageInputs(height, width))
         self._program, self._method = program, method  # the method points into the program
 
     def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -25,6 +26,16 @@ class Exportable(nn.Module):
         self.network = network
         self.height, self.width, self.temperature = height, width, temperature
 
+    @property
+    def example(self) -> torch.Tensor:
+        """Two black images, float32 (2, 1, height, width), to trace the network with."""
+        return torch.zeros((2, 1, self.height, self.width))
+
+    @cached_property
+    def program(self) -> torch.export.ExportedProgram:
+        """The graph for any number of images, traced once: a network that changes afterwards needs a new module."""
+        return torch.export.export(self, (self.example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Softmax over the network's logits, each divided by the temperature."""
         return torch.softmax(self.network(images) / self.temperature, dim=1)
@@ -39,10 +50,8 @@ def build_exportable(network: nn.Module, *, height: int = 28, width: int = 28, t
 
 def save_exportable(module: Exportable, path: Path) -> None:
     """Write the module as a pt2 archive that takes any number of images at once; whole or not at all."""
-    example = torch.zeros((2, 1, module.height, module.width))
-    program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / "model.pt2"
-        torch.export.save(program, whole)
+        torch.export.save(module.program, whole)
         whole.replace(path)

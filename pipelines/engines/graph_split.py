@@ -68,8 +68,7 @@ def _exported_graph(module: nn.Module) -> fx.GraphModule:
     if isinstance(module, fx.GraphModule):
         return module
     if isinstance(module, Exportable):
-        example = torch.zeros((2, 1, module.height, module.width))
-        graph = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}]).module()
+        graph = module.program.module()
         assert isinstance(graph, fx.GraphModule)
         return graph
     raise ModelFormatError(f"a {type(module).__name__} has no graph to cut; load the model from its file")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -16,9 +17,11 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.answers import AnswerReader, ClassReader
 from pipelines.batch import Batch
 from pipelines.data import images_of
 from pipelines.errors import DataError, ModelFormatError, ModelUnreadableError
+from registry.model_contract import ImageInputs, Inputs
 
 log = logging.getLogger(__name__)
 CHUNK_ROWS = 256
@@ -45,38 +48,61 @@ class InferenceEngine(ABC):
     name: EngineName = "torch"
     device: DeviceName = "cpu"
 
-    def __init__(self, classes: tuple[str, ...], height: int, width: int) -> None:
-        self.classes, self.height, self.width = classes, height, width
+    def __init__(self, reader: AnswerReader, inputs: Inputs) -> None:
+        self.reader, self.inputs = reader, inputs
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes whose probabilities it gives; raises DataError where it answers something else."""
+        if not isinstance(self.reader, ClassReader):
+            raise DataError("this model tells no classes apart; use one that does")
+        return self.reader.names
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures that it takes; raises DataError where it takes something else."""
+        if not isinstance(self.inputs, ImageInputs):
+            raise DataError("this model takes no pictures; use one that does")
+        return self.inputs.height, self.inputs.width
 
     def __call__(self, batch: Batch) -> NDArray[np.float32]:
-        """Probabilities (n, classes) of rows with uint8 images (n, height, width); each row sums to 1."""
+        """Outputs (n, width) of rows that fit `inputs`, as `reader` reads them: of classes their probabilities."""
         self.validate(batch)
         if 0 < len(batch) <= CHUNK_ROWS:
             return self._predict_validated_chunk(batch)
         parts = [self._predict_validated_chunk(batch[i : i + CHUNK_ROWS]) for i in range(0, len(batch), CHUNK_ROWS)]
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes)), dtype=np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, self.reader.width), dtype=np.float32)
 
     def validate(self, batch: Batch) -> None:
         """Raise DataError unless the rows have images, uint8 of shape (n, height, width)."""
-        images = images_of(batch)
-        if images.ndim != 3 or images.shape[1:] != (self.height, self.width) or images.dtype != np.uint8:
+        images, (height, width) = images_of(batch), self.image_size
+        if images.ndim != 3 or images.shape[1:] != (height, width) or images.dtype != np.uint8:
             raise DataError(
                 f"images of shape {images.shape} and type {images.dtype} do not fit this model; "
-                f"give uint8 of shape (n, {self.height}, {self.width})"
+                f"give uint8 of shape (n, {height}, {width})"
             )
+
+    def limited_threads(self, threads: int) -> AbstractContextManager[None]:
+        """Use at most this many threads inside the block, for calls from this thread, where the library allows it.
+
+        An engine that was loaded with its number of threads keeps it.
+        """
+        del threads
+        return nullcontext()
 
     def _predict_validated_chunk(self, batch: Batch) -> NDArray[np.float32]:
         answer = self._predict_chunk(batch)
-        if answer.shape != (len(batch), len(self.classes)):
+        if answer.shape != (len(batch), self.reader.width):
+            given = " x ".join(map(str, answer.shape[1:])) or "no"
             raise ModelFormatError(
-                f"the model answers {answer.shape[1:]} values per row for {len(self.classes)} classes; "
+                f"the model answers {given} values per row, and its task needs {self.reader.width}; "
                 "load it with the classes that it was trained on"
             )
         return answer
 
     @abstractmethod
     def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:
-        """Probabilities of at most CHUNK_ROWS rows."""
+        """Outputs of at most CHUNK_ROWS rows."""
 
 
 def resolve_engine(config: EngineConfig) -> EngineName:

@@ -1,20 +1,25 @@
-"""Exports a network as an ONNX graph, validates such graphs, and computes them with ONNX Runtime.
-
-A graph is read only when it is one list of standard operators with its numbers inside: no custom operators, no
-functions or branches, and no file beside it.
-"""
+"""Exports a network as an ONNX graph, and computes such graphs with ONNX Runtime once they are proved plain."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.answers import ClassReader
 from pipelines.batch import Batch
 from pipelines.data import images_of
+from pipelines.engines.graph_check import (
+    STANDARD_DOMAINS,
+    declared_shape,
+    graph_inputs,
+    load_plain_graph,
+    reject_graph_if,
+)
 from pipelines.engines.inference_engine import (
     TRANSIENT_ERRORS,
     InferenceEngine,
@@ -25,18 +30,20 @@ from pipelines.engines.inference_engine import (
 from pipelines.engines.log_suppression import suppress_logs
 from pipelines.engines.onnxruntime_import import import_onnxruntime
 from pipelines.errors import ModelFormatError
+from registry.model_contract import ImageInputs
 
 if TYPE_CHECKING:
-    import onnx
     import onnxruntime
 
     from pipelines.engines.exportable import Exportable
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
-MAX_BYTES: Final = 256 * 1024 * 1024
 MAX_ABS_DIFFERENCE: Final = 1e-4
 """Largest difference of a probability between both engines that an export may have."""
 INPUT_NAME, OUTPUT_NAME = "images", "probabilities"
+GraphExport: TypeAlias = "Callable[[Exportable, Batch, NDArray[np.float32]], bytes | None]"
+"""Makes a module's ONNX graph, given rows and their probabilities (n, classes); None where it is served without one."""
 
 
 class OnnxEngine(InferenceEngine):
@@ -48,7 +55,7 @@ class OnnxEngine(InferenceEngine):
     def __init__(
         self, session: onnxruntime.InferenceSession, classes: tuple[str, ...], height: int, width: int
     ) -> None:
-        super().__init__(classes, height, width)
+        super().__init__(ClassReader(classes), ImageInputs(height, width))
         self._session = session
         self._input_name, self._output_names = session.get_inputs()[0].name, [session.get_outputs()[0].name]
 
@@ -62,12 +69,15 @@ def export_onnx(module: Exportable) -> bytes:
     """The module as an ONNX graph that takes any number of images; raises whatever PyTorch's exporter does."""
     import torch
 
-    example = torch.zeros((2, 1, module.height, module.width))
     # They name every optional library that is not installed, and each node they fold.
     with suppress_logs("torch.onnx", "onnx_ir", "onnxscript"):
-        program = torch.export.export(module, (example,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
         made = torch.onnx.export(
-            program, (example,), dynamo=True, input_names=[INPUT_NAME], output_names=[OUTPUT_NAME], verbose=False
+            module.program,
+            (module.example,),
+            dynamo=True,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            verbose=False,
         )
     if made is None:
         raise ModelFormatError("PyTorch's exporter made no ONNX graph")
@@ -97,9 +107,14 @@ def export_if_equivalent(module: Exportable, batch: Batch, expected: NDArray[np.
 
 def load_onnx_engine(path: Path, classes: tuple[str, ...], threads: int = 1) -> OnnxEngine:
     """Read an ONNX graph that is proved plain; raises ModelFormatError, or ModelUnreadableError for what passes."""
+    return open_graph(path, lambda content: onnx_engine_from_bytes(content, classes, threads))
+
+
+def open_graph(path: Path, open_bytes: Callable[[bytes], T]) -> T:
+    """What `open_bytes` makes of a graph's file; its faults name the file, and those that pass say so."""
     content = read_model_bytes(path)
     try:
-        return onnx_engine_from_bytes(content, classes, threads)
+        return open_bytes(content)
     except ModelFormatError as error:
         raise ModelFormatError(f"{path}: {error}") from error
     except TRANSIENT_ERRORS as error:
@@ -111,6 +126,11 @@ def onnx_engine_from_bytes(content: bytes, classes: tuple[str, ...], threads: in
     answers, height, width = validate_graph(content)
     if answers != len(classes):
         raise ModelFormatError(f"the graph answers {answers} classes, not {len(classes)}; name the right classes")
+    return OnnxEngine(open_session(content, threads), classes, height, width)
+
+
+def open_session(content: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """A graph that was checked, ready to be asked with so many intra-op threads."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -118,63 +138,25 @@ def onnx_engine_from_bytes(content: bytes, classes: tuple[str, ...], threads: in
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except TRANSIENT_ERRORS:
         raise
     except Exception as error:  # ONNX Runtime raises anything on a broken graph; all mean one thing
         raise ModelFormatError(f"not a graph ONNX Runtime can answer with: {error}; export it again") from error
-    return OnnxEngine(session, classes, height, width)
 
 
 def validate_graph(content: bytes) -> tuple[int, int, int]:
-    """Number of answers, height and width of a plain graph; ModelFormatError names what is not plain."""
-    if len(content) > MAX_BYTES:
-        raise ModelFormatError(f"the ONNX graph has {len(content)} bytes; the limit is {MAX_BYTES}")
-    import onnx
-
-    try:
-        model = onnx.load_model_from_string(content)
-    except TRANSIENT_ERRORS:
-        raise
-    except Exception as error:  # protobuf's own errors differ between its implementations
-        raise ModelFormatError(f"not an ONNX graph ({len(content)} bytes: {error}); export it again") from error
-    graph = model.graph
-    _reject_if(bool(model.functions or model.training_info), "holds functions or training code")
-    _reject_if(bool(graph.sparse_initializer), "holds sparse weights")
-    for tensor in graph.initializer:
-        _reject_external_data(tensor)
+    """Number of answers, height and width of a plain graph of pictures; ModelFormatError names what is not plain."""
+    graph = load_plain_graph(content).graph
     for node in graph.node:
-        _reject_if(node.domain not in ("", "ai.onnx"), f"uses the operator {node.domain}.{node.op_type}")
-        for attribute in node.attribute:
-            nested = attribute.HasField("g") or attribute.graphs or attribute.HasField("sparse_tensor")
-            _reject_if(bool(nested), f"has a graph inside the operator {node.op_type}")
-            for tensor in (attribute.t, *attribute.tensors):
-                _reject_external_data(tensor)
-    weights = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in weights]
+        reject_graph_if(node.domain not in STANDARD_DOMAINS, f"uses the operator {node.domain}.{node.op_type}")
+    inputs = graph_inputs(graph)
     if len(inputs) != 1 or len(graph.output) != 1:
         raise ModelFormatError(f"the graph has {len(inputs)} inputs and {len(graph.output)} outputs, not one of each")
-    images, answers = _declared_shape(inputs[0]), _declared_shape(graph.output[0])
+    images, answers = declared_shape(inputs[0]), declared_shape(graph.output[0])
     if len(images) != 4 or images[0] or images[1] != 1 or not all(images[2:]) or len(answers) != 2 or answers[0]:
         raise ModelFormatError(
             f"the graph takes {images} and answers {answers} (0: any); "
             "export it with a free number of images and one channel"
         )
     return answers[1], images[2], images[3]
-
-
-def _declared_shape(value: onnx.ValueInfoProto) -> list[int]:
-    """The declared shape; 0 where any size fits."""
-    return [side.dim_value for side in value.type.tensor_type.shape.dim]
-
-
-def _reject_external_data(tensor: onnx.TensorProto) -> None:
-    outside = bool(tensor.external_data) or tensor.data_location == tensor.EXTERNAL
-    _reject_if(outside, f"keeps the tensor {tensor.name[:60]!r} in another file")
-
-
-def _reject_if(bad: bool, what: str) -> None:
-    if bad:
-        raise ModelFormatError(
-            f"refused to load the ONNX graph: it {what}; load only models that this platform exported"
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
+from pipelines.answers import ClassReader
 from pipelines.batch import Batch
 from pipelines.data import images_of
 from pipelines.engines import safe_pt2
@@ -25,6 +26,7 @@ from pipelines.engines.inference_engine import (
     unreadable_error,
 )
 from pipelines.errors import ModelFormatError
+from registry.model_contract import ImageInputs
 
 
 class TorchEngine(InferenceEngine):
@@ -41,8 +43,12 @@ class TorchEngine(InferenceEngine):
         device: DeviceName = "cpu",
         threads: int | None = None,
     ) -> None:
-        super().__init__(classes, height, width)
+        super().__init__(ClassReader(classes), ImageInputs(height, width))
         self.module, self.device, self.threads = module, device, threads
+
+    def limited_threads(self, threads: int) -> AbstractContextManager[None]:
+        """Use this many intra-op threads inside the block, unless the engine has a number of its own."""
+        return limit_threads(threads)
 
     def _predict_chunk(self, batch: Batch) -> NDArray[np.float32]:
         if self.threads is not None and torch.get_num_threads() != self.threads:

@@ -12,8 +12,10 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.answers import JudgedAnswers, judge_answers
 from pipelines.errors import DataError
 from registry.calibration_metrics import calibration_error, debiased_calibration_error
+from registry.prediction_task import Classification
 
 MIN_PROBABILITY = 1e-12
 BOOTSTRAP_DRAWS = 400
@@ -85,14 +87,19 @@ def score_predictions(
     probabilities: NDArray[np.floating], labels: NDArray[np.int64], classes: tuple[str, ...]
 ) -> ClassificationScores:
     """Compare probabilities (n, classes) with the truth, a class index per row."""
-    _check(probabilities, labels, len(classes))
-    answers = probabilities.argmax(axis=1)
+    return score_answers(judge_answers(Classification(classes), probabilities, labels))
+
+
+def score_answers(judged: JudgedAnswers) -> ClassificationScores:
+    """Score answers whose truth is known; raises DataError without any."""
+    if not len(judged):
+        raise DataError("there are no rows to judge; give at least one labelled row")
+    classes, of_truth = judged.names, judged.of_truth
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(confusion, (labels, answers), 1)
-    rows, right = len(labels), int(confusion.trace())
+    np.add.at(confusion, (judged.labels, judged.answers), 1)
+    rows, right = len(judged), int(confusion.trace())
     low, high = wilson_interval(right, rows)
     scores = tuple(_class_score(name, confusion, index) for index, name in enumerate(classes))
-    of_truth = probabilities[np.arange(rows), labels].astype(np.float64)
     return ClassificationScores(
         n=rows,
         accuracy=right / rows,
@@ -102,9 +109,9 @@ def score_predictions(
         per_class=scores,
         macro_f1=float(np.mean([score.f1 for score in scores if score.n])),
         nll=float(-np.log(np.maximum(of_truth, MIN_PROBABILITY)).mean()),
-        brier=float(np.square(probabilities - np.eye(len(classes))[labels]).sum(axis=1).mean()),
-        calibration_error=calibration_error(probabilities.max(axis=1), answers == labels),
-        calibration_error_debiased=debiased_calibration_error(probabilities.max(axis=1), answers == labels),
+        brier=float(judged.distance.mean()),
+        calibration_error=calibration_error(judged.confidences, judged.right),
+        calibration_error_debiased=debiased_calibration_error(judged.confidences, judged.right),
     )
 
 
@@ -143,32 +150,16 @@ def _class_score(name: str, confusion: NDArray[np.int64], index: int) -> ClassSc
     )
 
 
-def _check(probabilities: NDArray[np.floating], labels: NDArray[np.int64], classes: int) -> None:
-    rows = len(labels)
-    if rows == 0:
-        raise DataError("there are no rows to judge; give at least one labelled row")
-    if probabilities.shape != (rows, classes):
-        raise DataError(f"probabilities have shape {probabilities.shape}; give ({rows}, {classes}), one row per label")
-    if not np.isfinite(probabilities).all():
-        raise DataError("probabilities hold values that are not finite; judge a model that was trained soundly")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise DataError(f"labels go from {labels.min()} to {labels.max()}; give class indices from 0 to {classes - 1}")
-
-
-def bootstrap_intervals(
-    probabilities: NDArray[np.floating], labels: NDArray[np.int64], *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS
-) -> Intervals:
+def bootstrap_intervals(judged: JudgedAnswers, *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> Intervals:
     """95 % percentile intervals of scores, by their names in `ClassificationScores.as_metrics` without the prefix.
 
     Rows are drawn again with replacement (Efron 1979). Calibration errors get none: rows that are drawn twice look
     like rows that agree, which adds to such an error what its debiasing takes off.
     """
     generator = np.random.default_rng(seed)
-    rows, classes = probabilities.shape
-    exact = probabilities.astype(np.float64)
-    answers = exact.argmax(axis=1)
-    loss = -np.log(np.maximum(exact[np.arange(rows), labels], MIN_PROBABILITY))
-    distance = np.square(exact - np.eye(classes)[labels]).sum(axis=1)
+    rows, classes = len(judged), len(judged.names)
+    labels, answers, distance = judged.labels, judged.answers, judged.distance
+    loss = -np.log(np.maximum(judged.of_truth, MIN_PROBABILITY))
     samples = []
     for _ in range(draws):
         drawn = generator.integers(0, rows, rows)

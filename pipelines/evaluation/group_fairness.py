@@ -75,9 +75,8 @@ class FactorFairness:
     tail: WorstDecile | None
     """Where there are twenty groups or more."""
 
-    def as_metrics(self) -> dict[str, float]:
-        """Stable names for a tracking server."""
-        prefix = f"fairness_{self.factor}"
+    def as_metrics(self, prefix: str) -> dict[str, float]:
+        """Names for a tracking server, each behind the factor's own."""
         metrics = {
             f"{prefix}_gap": self.gap,
             f"{prefix}_gap_low": self.gap_low,

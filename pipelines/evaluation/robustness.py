@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from pipelines.data import ImageSet, image_batch
+from pipelines.data import Examples, image_batch, images_of
 from pipelines.engines.graph_split import logits_module
 from pipelines.engines.torch_engine import TorchEngine, to_tensor
 from pipelines.evaluation.adversarial import count_correct, fgsm, pgd
-from pipelines.evaluation.classification_scores import wilson_interval
 from pipelines.image.corruptions import SEVERITIES, corrupt
+from pipelines.input_evaluation import RobustnessScore
 
 QUICK_ROWS = 200
 QUICK_ATTACKED_ROWS = 100
@@ -22,48 +21,23 @@ QUICK_EPSILONS = (0.05, 0.1)
 QUICK_PGD_STEPS = 10
 
 
-@dataclass(frozen=True)
-class RobustnessScore:
-    """How many of the rows were read right under one kind of harm at one level (or epsilon)."""
-
-    kind: str
-    level: float
-    correct: int
-    rows: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share of rows read right."""
-        return self.correct / self.rows
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Its 95 % interval (Wilson)."""
-        return wilson_interval(self.correct, self.rows)
-
-    @property
-    def metric_name(self) -> str:
-        """Its stable name for a tracking server, without a prefix."""
-        return f"{self.kind}_{self.level:g}".replace(" ", "_").replace(".", "p")
-
-
 def corruption_robustness(
-    model: TorchEngine, rows: ImageSet, levels: Sequence[int] = (1, 2, 3)
+    model: TorchEngine, rows: Examples, levels: Sequence[int] = (1, 2, 3)
 ) -> tuple[RobustnessScore, ...]:
     """Every kind of corruption at each level, on these rows."""
     scores = []
     for kind in SEVERITIES:
         for level in levels:
-            answers = model(image_batch(corrupt(rows.images, kind, level))).argmax(axis=1)
+            answers = model(image_batch(corrupt(images_of(rows.batch), kind, level))).argmax(axis=1)
             scores.append(RobustnessScore(kind, level, int((answers == rows.labels).sum()), len(rows)))
     return tuple(scores)
 
 
 def adversarial_robustness(
-    network: nn.Module, rows: ImageSet, epsilons: Sequence[float], *, steps: int = QUICK_PGD_STEPS
+    network: nn.Module, rows: Examples, epsilons: Sequence[float], *, steps: int = QUICK_PGD_STEPS
 ) -> tuple[RobustnessScore, ...]:
     """FGSM and PGD of some steps at each epsilon against a network of logits, on these rows."""
-    images, labels = to_tensor(rows.images), torch.from_numpy(rows.labels.copy())
+    images, labels = to_tensor(images_of(rows.batch)), torch.from_numpy(rows.labels.copy())
     scores = []
     for epsilon in epsilons:
         once = count_correct(network, fgsm(network, images, labels, epsilon), labels)
@@ -72,7 +46,7 @@ def adversarial_robustness(
     return tuple(scores)
 
 
-def quick_robustness(model: TorchEngine, golden: ImageSet) -> tuple[RobustnessScore, ...]:
+def quick_robustness(model: TorchEngine, golden: Examples) -> tuple[RobustnessScore, ...]:
     """What every run can afford: corruptions at levels 1 and 3 and attacks at two epsilons, on rows drawn by hash."""
     by_hash = np.argsort(np.array(golden.ids), kind="stable")  # a file's order may go by who wrote it
     some, few = golden.take(by_hash[:QUICK_ROWS]), golden.take(by_hash[:QUICK_ATTACKED_ROWS])

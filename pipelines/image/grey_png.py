@@ -14,7 +14,7 @@ from zlib_ng import zlib_ng
 from pipelines.batch import Batch
 from pipelines.data import image_batch
 from pipelines.image.image_decoding import PNG_SIGNATURE
-from pipelines.input_row import InputRow
+from pipelines.input_row import InputRow, image_size
 
 Grey = NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ def decode_png(png: bytes) -> Grey:
 
 def pack_image(row: InputRow) -> bytes:
     """The picture of a row as PNG. Raises ValueError for what is no grey picture."""
-    return encode_png(np.frombuffer(row.content, dtype=np.uint8).reshape(row.shape))
+    return encode_png(np.frombuffer(row.content, dtype=np.uint8).reshape(image_size(row.form)))
 
 
 def unpack_images(kept: Sequence[bytes]) -> Batch:

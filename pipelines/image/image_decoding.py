@@ -255,7 +255,7 @@ def decode_image(header: ImageHeader, polarity: Polarity, height: int, width: in
         grey = ImageChops.invert(grey)
         raw = grey.tobytes()
     if grey.size != (width, height):
-        return _fit_to_canvas(grey, height, width)
+        return fit_to_canvas(grey, height, width)
     return np.frombuffer(raw, np.uint8).reshape(height, width)
 
 
@@ -334,7 +334,7 @@ def _first_level_above(counts: list[int], few: float) -> int:
     return len(counts) - 1
 
 
-def _fit_to_canvas(grey: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
+def fit_to_canvas(grey: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
     """As large as height × width allows, in the middle, its proportions kept, dark around it."""
     scale = min(width / grey.width, height / grey.height)
     size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))

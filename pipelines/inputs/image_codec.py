@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipelines.batch import Batch
 from pipelines.data import image_batch, image_rows, images_of
 from pipelines.image import grey_png, image_statistics, near_duplicates
-from pipelines.input_row import InputRow
+from pipelines.input_row import InputRow, image_form
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,23 @@ class ImageCodec:
     height: int
     width: int
 
+    @property
+    def form(self) -> str:
+        """Its size."""
+        return image_form(self.height, self.width)
+
+    @property
+    def identifies(self) -> bool:
+        """A picture is its pixels."""
+        return True
+
     def blank(self, count: int) -> Batch:
         """So many dark pictures."""
         return image_batch(np.zeros((count, self.height, self.width), dtype=np.uint8))
 
-    def mismatch(self, batch: Batch) -> str | None:
-        """Why these pictures are of another size; None where they are of this one."""
-        shape = images_of(batch).shape[1:]
-        if shape == (self.height, self.width):
-            return None
-        return f"its picture is {shape}, the model takes {(self.height, self.width)}"
+    def form_mismatch(self, form: str) -> str | None:
+        """Why an input of this form is no picture of this size; None where it is one."""
+        return None if form == self.form else f"its input is of the form {form}, the model takes {self.form}"
 
     def rows(self, batch: Batch) -> list[InputRow]:
         """Each picture's size and pixels."""

@@ -15,11 +15,19 @@ from pipelines.input_row import InputRow
 class InputCodec(Protocol):
     """One kind of input of one model; it holds no state, so threads may share it."""
 
+    @property
+    def form(self) -> str:
+        """The form of its rows, see InputRow."""
+
+    @property
+    def identifies(self) -> bool:
+        """Whether rows of equal content are equal inputs, so that what was answered to one holds for the other."""
+
     def blank(self, count: int) -> Batch:
         """So many rows that the model must be able to answer, to try it with."""
 
-    def mismatch(self, batch: Batch) -> str | None:
-        """Why the model cannot take these rows, in words; None where it can."""
+    def form_mismatch(self, form: str) -> str | None:
+        """Why a kept input of this form is none of the model's, in words; None where it is one."""
 
     def rows(self, batch: Batch) -> list[InputRow]:
         """Each row in its canonical form, whose hash is its identity."""

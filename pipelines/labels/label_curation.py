@@ -29,7 +29,9 @@ __all__ = [
     "curate_holdout",
     "curate_training_rows",
     "exclude_cross_duplicates",
+    "exclude_groups",
     "exclude_known",
+    "exclude_where",
     "exclusion_counts",
     "label_lineage",
     "resolve_conflicts",
@@ -46,6 +48,8 @@ ExclusionReason = Literal[
     "suspicious",
     "unusable",
     "before the change",
+    "of a judged day",
+    "not mature",
 ]
 REVIEWABLE_REASONS: tuple[ExclusionReason, ...] = ("conflict", "suspicious")
 """What a person can settle by looking at the image."""
@@ -156,6 +160,23 @@ def exclude_known(rows: FeedbackRows, ids: Collection[str]) -> tuple[FeedbackRow
     return row_filter.rows, tuple(row_filter.excluded)
 
 
+def exclude_groups(rows: FeedbackRows, groups: Collection[str]) -> tuple[FeedbackRows, tuple[ExcludedLabel, ...]]:
+    """The rows that belong to none of these groups: of one that is judged on, nothing trains."""
+    row_filter, held = _Filter(rows), frozenset(groups) - {""}
+    shared = [row for row, group in enumerate(rows.groups) if group in held]
+    row_filter.exclude(dict.fromkeys(shared, "its group is judged on"), "near-duplicate of a held image")
+    return row_filter.rows, tuple(row_filter.excluded)
+
+
+def exclude_where(
+    rows: FeedbackRows, mask: NDArray[np.bool_], reason: ExclusionReason, detail: str
+) -> tuple[FeedbackRows, tuple[ExcludedLabel, ...]]:
+    """The rows without those of the mask (n,)."""
+    row_filter = _Filter(rows)
+    row_filter.exclude(dict.fromkeys(np.flatnonzero(mask).tolist(), detail), reason)
+    return row_filter.rows, tuple(row_filter.excluded)
+
+
 def exclude_cross_duplicates(
     training: FeedbackRows, holdout: FeedbackRows, codec: InputCodec
 ) -> tuple[FeedbackRows, FeedbackRows, tuple[ExcludedLabel, ...]]:
@@ -174,13 +195,14 @@ def exclude_cross_duplicates(
 
 
 def curate_training_rows(
-    rows: FeedbackRows, context: LabelContext, protected: Batch, quotas: LabelQuotas | None = None
+    rows: FeedbackRows, context: LabelContext, protected: Batch | None, quotas: LabelQuotas | None = None
 ) -> CurationResult:
-    """The rows that may train, weighed; `protected` inputs and what looks like them never do."""
+    """The rows that may train, weighed; `protected` inputs and what looks like them never do, None protects none."""
     limits = quotas or LabelQuotas()
     row_filter = _Filter(rows)
-    copies = np.flatnonzero(context.codec.near_duplicates(rows.batch, protected))
-    row_filter.exclude(dict.fromkeys(copies.tolist(), "it shows the same picture"), "near-duplicate of a held image")
+    if protected is not None:
+        copies = np.flatnonzero(context.codec.near_duplicates(rows.batch, protected)).tolist()
+        row_filter.exclude(dict.fromkeys(copies, "it shows the same picture"), "near-duplicate of a held image")
     _exclude_over_quota(row_filter, context, limits)
     row_filter.exclude_label_issues(row_filter.rows, context)
     row_filter.exclude(over_class_cap(row_filter.rows, limits), "over quota")

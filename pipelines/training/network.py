@@ -6,12 +6,15 @@ import torch
 from torch import nn
 
 from pipelines.errors import ModelFormatError
-from pipelines.recipe import Recipe
+from pipelines.recipe import NetworkRecipe
+from registry.model_contract import ModelContract, image_inputs
 
 MIN_SIDE = 8
 
 
-def build_network(recipe: Recipe, classes: int, *, height: int = 28, width: int = 28, seed: int = 0) -> nn.Module:
+def build_network(
+    recipe: NetworkRecipe, classes: int, *, height: int = 28, width: int = 28, seed: int = 0
+) -> nn.Module:
     """A small convolutional network that takes float (n, 1, height, width) and returns one logit per class.
 
     Blocks of two 3x3 convolutions with batch norm, each halved by pooling. A plain body ends with one more pooling
@@ -34,12 +37,18 @@ def build_network(recipe: Recipe, classes: int, *, height: int = 28, width: int 
         return nn.Sequential(*layers)
 
 
+def network_for(contract: ModelContract, recipe: NetworkRecipe, seed: int = 0) -> nn.Module:
+    """The network of a recipe for the pictures and classes of a contract."""
+    height, width = image_inputs(contract).size
+    return build_network(recipe, len(contract.classes), height=height, width=width, seed=seed)
+
+
 def parameter_count(module: nn.Module) -> int:
     """How many numbers training may change."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _dense_head_layers(recipe: Recipe, classes: int, height: int, width: int) -> list[nn.Module]:
+def _dense_head_layers(recipe: NetworkRecipe, classes: int, height: int, width: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
     inputs = 1
     for outputs in recipe.channels:
@@ -58,7 +67,7 @@ def _dense_head_layers(recipe: Recipe, classes: int, height: int, width: int) ->
     ]
 
 
-def _global_pool_layers(recipe: Recipe, classes: int) -> list[nn.Module]:
+def _global_pool_layers(recipe: NetworkRecipe, classes: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
     inputs = 1
     for outputs in recipe.channels[:-1]:

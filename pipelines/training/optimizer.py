@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipelines.recipe import Recipe
+from pipelines.recipe import NetworkRecipe
 
 WARMUP_SHARE = 0.2
 """Share of a one-cycle's steps in which the rate climbs."""
@@ -30,7 +30,7 @@ def one_cycle_rate(step: int, steps: int, peak_rate: float) -> float:
 class ScheduledOptimizer:
     """A recipe's optimizer with its schedule; it moves the network's weights in place."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe, steps: int) -> None:
+    def __init__(self, network: nn.Module, recipe: NetworkRecipe, steps: int) -> None:
         self._recipe, self._steps, self._step = recipe, steps, 0
         self._is_one_cycle = recipe.schedule == "one-cycle"
         kind = torch.optim.AdamW if self._is_one_cycle else torch.optim.Adam

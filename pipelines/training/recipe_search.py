@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples
 from pipelines.errors import SearchError, TrainingError
 from pipelines.pipeline import Pipeline
-from pipelines.recipe import Augmentation, Recipe
-from pipelines.training.network import build_network
-from pipelines.training.training_loop import EpochMetrics, fit
+from pipelines.recipe import Augmentation, NetworkRecipe
+from pipelines.trainer import EpochMetrics
+from pipelines.training.network import network_for
+from pipelines.training.training_loop import fit
 from registry.mlflow_connection import mask_uri, sqlite_path
 from registry.runs import Run, TrackingStore
 
@@ -49,7 +50,7 @@ class TrialResult:
 class SearchResult:
     """What a search led to: the best recipe of all trials of its study, also those of earlier calls."""
 
-    recipe: Recipe
+    recipe: NetworkRecipe
     best_trial: TrialResult
     trials: tuple[TrialResult, ...]
     run_id: str
@@ -57,9 +58,9 @@ class SearchResult:
 
 def search(
     pipeline: Pipeline,
-    base: Recipe,
-    train: ImageSet,
-    validation: ImageSet,
+    base: NetworkRecipe,
+    train: Examples,
+    validation: Examples,
     tracking: TrackingStore,
     *,
     storage: str,
@@ -96,7 +97,7 @@ def search(
     return SearchResult(with_parameters(base, best.choices), best, results, parent.id)
 
 
-def _next_trial(study: optuna.Study, base: Recipe, seed: int) -> tuple[optuna.Trial, Recipe]:
+def _next_trial(study: optuna.Study, base: NetworkRecipe, seed: int) -> tuple[optuna.Trial, NetworkRecipe]:
     """The next trial, which is no other worker's: its luck is drawn by its own number, which a study gives once.
 
     Workers that begin together may both ask for the base recipe; the later number gives way.
@@ -119,7 +120,7 @@ def _sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
     return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
 
 
-def initial_parameters(recipe: Recipe) -> dict[str, float | int]:
+def initial_parameters(recipe: NetworkRecipe) -> dict[str, float | int]:
     """Where the search begins: the recipe as it is."""
     return {
         "learning_rate": recipe.learning_rate,
@@ -131,7 +132,7 @@ def initial_parameters(recipe: Recipe) -> dict[str, float | int]:
     }
 
 
-def suggest_recipe(base: Recipe, trial: optuna.Trial) -> Recipe:
+def suggest_recipe(base: NetworkRecipe, trial: optuna.Trial) -> NetworkRecipe:
     """The recipe of a trial: what Optuna proposes, around the base."""
     batches = sorted({32, 64, 128, 256, base.batch_size})
     return with_parameters(
@@ -147,7 +148,7 @@ def suggest_recipe(base: Recipe, trial: optuna.Trial) -> Recipe:
     )
 
 
-def with_parameters(base: Recipe, parameters: dict[str, float | int]) -> Recipe:
+def with_parameters(base: NetworkRecipe, parameters: dict[str, float | int]) -> NetworkRecipe:
     """The base with these choices; `movement` scales how far images are moved."""
     return replace(
         base,
@@ -231,9 +232,9 @@ def _tables_in(storage: str) -> set[str]:
 def _run_trial(
     study: optuna.Study,
     trial: optuna.Trial,
-    recipe: Recipe,
+    recipe: NetworkRecipe,
     pipeline: Pipeline,
-    rows: tuple[ImageSet, ImageSet],
+    rows: tuple[Examples, Examples],
     tracking: TrackingStore,
     parent: Run,
     seed: int,
@@ -254,9 +255,7 @@ def _run_trial(
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-            network = build_network(
-                recipe, len(pipeline.classes), height=pipeline.height, width=pipeline.width, seed=seed
-            )
+            network = network_for(pipeline.contract, recipe, seed)
             fitted = fit(network, recipe, *rows, seed=seed, on_epoch=told, device=device)
             study.tell(trial, fitted.history[fitted.best_epoch - 1].validation_loss)
     except optuna.TrialPruned:

@@ -18,42 +18,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.engines.torch_engine import limit_threads
 from pipelines.errors import DataError, TrainingError, TrainingStopped
 from pipelines.image.augmentation import augment
-from pipelines.recipe import Augmentation, Recipe
+from pipelines.recipe import Augmentation, NetworkRecipe
+from pipelines.trainer import EpochMetrics
 from pipelines.training.optimizer import ScheduledOptimizer, WeightAverage
 from pipelines.training.training_checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 
 VALIDATION_CHUNK_ROWS = 512
 
 RowTensors = tuple[torch.Tensor, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What one epoch reached."""
-
-    epoch: int
-    epochs: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    learning_rate: float
-    seconds: float
-
-    def as_metrics(self) -> dict[str, float]:
-        """Stable names for a tracking server."""
-        return {
-            "train_loss": self.train_loss,
-            "train_accuracy": self.train_accuracy,
-            "validation_loss": self.validation_loss,
-            "validation_accuracy": self.validation_accuracy,
-            "learning_rate": self.learning_rate,
-            "epoch_seconds": self.seconds,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +51,9 @@ class TrainingResult:
 
 def fit(
     network: nn.Module,
-    recipe: Recipe,
-    train: ImageSet,
-    validation: ImageSet,
+    recipe: NetworkRecipe,
+    train: Examples,
+    validation: Examples,
     *,
     seed: int,
     weights: NDArray[np.float32] | None = None,
@@ -119,13 +95,18 @@ def fit(
                 write_checkpoint(file, name, run.state() | progress.state())
             on_epoch(metrics)
         network.load_state_dict(progress.weights)
-        _set_memory_format(network.to("cpu"), torch.contiguous_format)
+        set_memory_format(network.to("cpu"), torch.contiguous_format)
         network.eval()
     return TrainingResult(network, progress.history, progress.best_epoch, clock() - started, file)
 
 
 def checkpoint_key(
-    network: nn.Module, recipe: Recipe, seed: int, train: ImageSet, validation: ImageSet, row_weights: torch.Tensor
+    network: nn.Module,
+    recipe: NetworkRecipe,
+    seed: int,
+    train: Examples,
+    validation: Examples,
+    row_weights: torch.Tensor,
 ) -> str:
     """What makes two trainings the same one: recipe, seed, first weights, rows and what each counts."""
     digest = hashlib.sha256(f"{recipe!r} {seed} {train.digest} {validation.digest}".encode())
@@ -143,7 +124,7 @@ class TrainingProgress:
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def with_epoch(
-        self, metrics: EpochMetrics, recipe: Recipe, weights: Callable[[], Mapping[str, torch.Tensor]]
+        self, metrics: EpochMetrics, recipe: NetworkRecipe, weights: Callable[[], Mapping[str, torch.Tensor]]
     ) -> TrainingProgress:
         """One epoch further."""
         history = (*self.history, metrics)
@@ -152,7 +133,7 @@ class TrainingProgress:
             return TrainingProgress(history, metrics.epoch, copy.deepcopy(dict(weights())))
         return TrainingProgress(history, self.best_epoch, self.weights)
 
-    def is_finished(self, recipe: Recipe) -> bool:
+    def is_finished(self, recipe: NetworkRecipe) -> bool:
         """Whether patience has run out."""
         return bool(self.history) and len(self.history) - self.best_epoch >= recipe.patience
 
@@ -171,14 +152,14 @@ class _TrainingRun:
     def __init__(
         self,
         network: nn.Module,
-        recipe: Recipe,
+        recipe: NetworkRecipe,
         seed: int,
         steps: int,
         should_stop: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         # Channels last is the layout in which convolutions are fastest, and needs no other code.
-        _set_memory_format(network, torch.channels_last)
+        set_memory_format(network, torch.channels_last)
         self._network = network
         self._recipe, self._should_stop, self._clock = recipe, should_stop, clock
         self._device = next(network.parameters()).device
@@ -292,7 +273,7 @@ class _TrainingRun:
         yield from parts
 
 
-def _set_memory_format(network: nn.Module, layout: torch.memory_format) -> None:
+def set_memory_format(network: nn.Module, layout: torch.memory_format) -> None:
     """Put the weights of convolutions in this order in memory, in place."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
@@ -307,7 +288,7 @@ def _torch_settings(threads: int, seed: int) -> Iterator[None]:
         yield
 
 
-def _check(train: ImageSet, validation: ImageSet, weights: NDArray[np.float32] | None) -> None:
+def _check(train: Examples, validation: Examples, weights: NDArray[np.float32] | None) -> None:
     if len(train) < 2 or len(validation) < 1:
         raise DataError(
             f"'{train.name}' has {len(train)} rows and '{validation.name}' has {len(validation)}; "
@@ -325,8 +306,8 @@ def _check_device(device: str) -> None:
         raise TrainingError(f"cannot train on '{device}': {reason}; give cpu, or a device of this machine") from error
 
 
-def _to_tensors(rows: ImageSet, device: str) -> RowTensors:
-    images, labels = torch.from_numpy(rows.images.copy()).unsqueeze(1), torch.from_numpy(rows.labels.copy())
+def _to_tensors(rows: Examples, device: str) -> RowTensors:
+    images, labels = torch.from_numpy(images_of(rows.batch).copy()).unsqueeze(1), torch.from_numpy(rows.labels.copy())
     return images.to(device), labels.to(device)
 
 

@@ -7,14 +7,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data import FeedbackRows, ImageSet, hash_fraction
+from pipelines.data import Examples, FeedbackRows, hash_fraction
 from pipelines.errors import DataError
 from pipelines.recipe import Recipe
 
 
 def mix_epoch_rows(
-    base: ImageSet, feedback: FeedbackRows | None, recipe: Recipe, older: FeedbackRows | None = None
-) -> ImageSet:
+    base: Examples, feedback: FeedbackRows | None, recipe: Recipe, older: FeedbackRows | None = None
+) -> Examples:
     """The rows of one epoch: base rows (at most as many as the recipe takes), older feedback, feedback repeated.
 
     Held-back feedback is refused: it belongs to the gate.
@@ -29,9 +29,9 @@ def mix_epoch_rows(
             )
     if not parts:
         return chosen
-    kept = chosen if older is None else ImageSet.concat(base.name, chosen, older)
+    kept = chosen if older is None else Examples.concat(base.name, chosen, older)
     copies = feedback_repeats(len(kept), len(feedback), recipe) if feedback is not None and len(feedback) else 0
-    return ImageSet.concat(f"{base.name}+feedback", kept, *[feedback] * copies if feedback is not None else [])
+    return Examples.concat(f"{base.name}+feedback", kept, *[feedback] * copies if feedback is not None else [])
 
 
 def feedback_repeats(base_rows: int, feedback_rows: int, recipe: Recipe) -> int:
@@ -49,7 +49,7 @@ def epoch_weights(
     return np.concatenate([kept, *[trust] * copies])
 
 
-def subsample(base: ImageSet, limit: int | None) -> ImageSet:
+def subsample(base: Examples, limit: int | None) -> Examples:
     """At most so many rows, chosen by hash."""
     if limit is None or len(base) <= limit:
         return base

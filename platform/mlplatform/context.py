@@ -1,4 +1,7 @@
-"""What a process is wired from: settings, clock, database, registry, pipeline and rules, built once and passed on."""
+"""What a process is wired from: settings, clock, database, registry and rules, built once and passed on.
+
+A training finds its pipeline itself (`retraining.training_pipeline`): no other process imports a pipeline's code.
+"""
 
 import logging
 import os
@@ -20,9 +23,8 @@ from mlplatform.network.proxies import no_proxy_variables
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from mlplatform.store.timeouts import DatabaseTimeouts
+from mlplatform.store.version_contracts import VersionContracts
 from monitors.rules.alerts_config import AlertsConfig, load_rules
-from pipelines.discovery import find_pipeline
-from pipelines.pipeline import Pipeline
 from registry.catalog import Catalog
 from registry.runs import TrackingStore
 
@@ -34,12 +36,12 @@ class ContextParts(TypedDict, total=False):
     database: Database
     tracking: TrackingStore
     catalog: Catalog
-    pipeline: Pipeline
+    contracts: VersionContracts
     rules: AlertsConfig
 
 
 class AppContext:
-    """Settings, clock, database, registry, pipeline and rules of a process; each is built when first asked for.
+    """Settings, clock, database, registry and rules of a process; each is built when first asked for.
 
     `serves_requests` tells that this process answers requests: they wait less long for the database than what works
     behind them. What is given as one of `parts` is used as it is.
@@ -106,9 +108,14 @@ class AppContext:
         return Catalog(self.tracking)
 
     @cached_property
-    def pipeline(self) -> Pipeline:
-        """The pipeline that is served, watched and retrained."""
-        return find_pipeline(self.settings.pipeline)
+    def contracts(self) -> VersionContracts:
+        """What each version takes and answers."""
+        return VersionContracts(lambda: self.catalog)
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model that is served, watched and retrained."""
+        return self.settings.model_name
 
     @cached_property
     def rules(self) -> AlertsConfig:

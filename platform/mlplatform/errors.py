@@ -12,8 +12,7 @@ PlatformError
 ├── TooLargeError (ValueError)          a request is over a stated limit
 ├── FencedError (RuntimeError)          a lease was lost: this process must not write
 ├── ProcessError (RuntimeError)         a child process ended or never became healthy
-├── DeliveryError (RuntimeError)        a receiver did not take a message; its text holds no secret
-└── DemoFailedError (RuntimeError)      a step of the demo did not happen
+└── DeliveryError (RuntimeError)        a receiver did not take a message; its text holds no secret
 """
 
 
@@ -48,9 +47,6 @@ class TooLargeError(PlatformError, ValueError): ...
 
 
 class FencedError(PlatformError, RuntimeError): ...
-
-
-class DemoFailedError(PlatformError, RuntimeError): ...
 
 
 class ProcessError(PlatformError, RuntimeError): ...

@@ -13,7 +13,8 @@ from mlplatform.errors import SettingsError
 from mlplatform.network.egress import egress_policy
 
 MIN_TRAINING_MEMORY_MB = 512
-RESERVED_PATHS = ("alerts", "docs", "redoc", "static-offline-docs", "v1", "v2")
+PAGE_PATHS = frozenset(("alerts", "audit", "keys", "models", "retrainings", "review", "rules", "versions"))
+RESERVED_PATHS = PAGE_PATHS | {"docs", "redoc", "static-offline-docs", "v1", "v2"}
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
@@ -68,7 +69,12 @@ class Settings(BaseSettings):
     )
     mlflow_uri: str = Field("", description="MLflow tracking and registry URI; empty means SQLite in the home folder.")
     alerts_file: Path = Field(Path("alerts.yaml"), description="Rules, schedule and channels.")
-    pipeline: str = Field("digits", description="Model family served, watched and retrained.")
+    pipeline: str = Field("digits", description="Pipeline that trains: a name, package.module:NAME, or file.py:NAME.")
+    model: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9_-]*)?$",
+        description="Model served, watched and retrained; empty means PLATFORM_PIPELINE where that is a plain name.",
+    )
     recipe: str = Field("", description="Training recipe; empty means the family's default.")
     data_dir: Path | None = Field(None, description="Folder with the family's data; unset means the bundled data.")
     host: str = Field("127.0.0.1", description="Address the API server binds to.")
@@ -152,8 +158,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Days after which answers nobody labelled go, with their pictures; 0 keeps them."
     )
     retain_personal_days: int = Field(
-        0, ge=0, description="Days after which client and request ids and tags are blotted out; 0 keeps them."
+        0, ge=0, description="Days after which ids of clients, requests and subjects, and tags go; 0 keeps them."
     )
+    retain_column_counts_days: int = Field(0, ge=0, description="Days to keep hourly counts of columns; 0 keeps all.")
     lease_seconds: float = Field(15.0, gt=0, description="Life of a leader's lease without renewal.")
     heartbeat_seconds: float = Field(2.0, gt=0, description="Interval of heartbeats.")
     abandoned_seconds: float = Field(
@@ -270,31 +277,33 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _validate_heartbeats(self) -> Self:
+    def _validate_combinations(self) -> Self:
+        if not self.model and ":" in self.pipeline:
+            raise ValueError(
+                f"PLATFORM_PIPELINE={self.pipeline} does not say which model it makes, and servers do not import it; "
+                "set PLATFORM_MODEL to the pipeline's name"
+            )
         if self.abandoned_seconds < 3 * self.heartbeat_seconds:
             raise ValueError(
                 f"abandoned_seconds {self.abandoned_seconds:g} must be at least three times heartbeat_seconds "
                 f"{self.heartbeat_seconds:g}, or living retrainings are taken for dead"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _validate_stop_seconds(self) -> Self:
         if self.stop_seconds < self.drain_seconds + 1:
             raise ValueError(
                 f"stop_seconds {self.stop_seconds:g} must be at least a second more than drain_seconds "
                 f"{self.drain_seconds:g}, which it includes"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _validate_recording(self) -> Self:
         if self.recording == "sync" and self.spool_full == "drop-oldest":
             raise ValueError(
                 "recording=sync promises that an answer is committed and spool_full=drop-oldest forgets answers; "
                 "choose spool_full=refuse or recording=async"
             )
         return self
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model that is served, watched and retrained; no pipeline is imported to know it."""
+        return self.model or self.pipeline
 
     @property
     def requires_keys(self) -> bool:

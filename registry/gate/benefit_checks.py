@@ -18,10 +18,12 @@ from registry.gate.checks import (
 )
 from registry.gate.evidence import BestVersion, GateEvidence
 from registry.gate.paired_comparison import (
+    FEWEST_BLOCKS,
     PairedPredictions,
     benefit_p_value,
     difference_bounds,
     exact_bounds,
+    judged_block_bounds,
     square_and_add,
 )
 from registry.gate.policy import GatePolicy
@@ -30,6 +32,12 @@ from registry.gate.policy import GatePolicy
 def check_golden_set(evidence: GateEvidence) -> GateCheck:
     """Whether the golden rows are the ones the champion was judged on; no other check means much if they are not."""
     now, then = evidence.golden_digest, evidence.champion_digest
+    if not evidence.unlearnt:
+        detail = (
+            f"Fewer than {evidence.policy.min_rows} golden rows are known to have taught neither model: nothing can be "
+            "compared. Write the file anew with later rows, or wait for more days."
+        )
+        return GateCheck("pinned", None, detail)
     if not (now and then):
         return GateCheck("pinned", True, "The champion noted no identity of its golden set; the next one will.")
     if now == then:
@@ -44,8 +52,8 @@ def check_golden_set(evidence: GateEvidence) -> GateCheck:
 def check_golden_accuracy(evidence: GateEvidence) -> GateCheck:
     """Whether the candidate surely keeps the margin on the golden rows, and is not shown to lose the tolerance."""
     rows, policy = evidence.golden, evidence.policy
-    numbers = difference_numbers(rows, policy.alpha)
-    return _non_inferiority("golden", rows.n, numbers, policy, format_change(rows, numbers))
+    numbers = difference_numbers(rows, policy.alpha, judged_block_bounds)
+    return _non_inferiority("golden", rows.n, numbers, policy, format_change(rows, numbers) + _few_blocks(rows))
 
 
 def check_best_version(evidence: GateEvidence) -> GateCheck | None:
@@ -58,11 +66,10 @@ def check_best_version(evidence: GateEvidence) -> GateCheck | None:
         numbers = _unpaired_difference(rows, record, policy.alpha)
         change = f"{format_points(numbers['difference'], sign=True)} {format_range(numbers)}, from its counts alone"
     else:
-        rows = PairedPredictions(
-            np.ones(rows.n, np.int64), record.right, rows.candidate_correct.astype(np.int64), "golden"
-        )
-        numbers = difference_numbers(rows, policy.alpha)
-        change = format_change(rows, numbers)
+        ones, candidate = np.ones(rows.n, np.int64), rows.candidate_correct.astype(np.int64)
+        rows = PairedPredictions(ones, record.right, candidate, "golden", blocks=rows.blocks)
+        numbers = difference_numbers(rows, policy.alpha, judged_block_bounds)
+        change = format_change(rows, numbers) + _few_blocks(rows)
     return _non_inferiority("best", rows.n, numbers, policy, change, against)
 
 
@@ -118,6 +125,12 @@ def _non_inferiority(
     verb = {True: "is not worse", False: "is worse", None: "may be worse"}[passed]
     limit = f"{against} by more than {format_points(tolerance if passed is False else margin)}".strip()
     return GateCheck(name, passed, f"On {n} golden rows the candidate {verb} {limit}: {change}.", numbers)
+
+
+def _few_blocks(rows: PairedPredictions) -> str:
+    if rows.blocks is None or rows.n_blocks >= FEWEST_BLOCKS:
+        return ""
+    return f"; they are of {rows.n_blocks} days, and of fewer than {FEWEST_BLOCKS} it is not known how days differ"
 
 
 def _rows_to_rule_out(margin: float, policy: GatePolicy) -> int:

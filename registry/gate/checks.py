@@ -17,7 +17,7 @@ in at most 5.9 % of simulations at 5 %; Gaffke's bounds of weighted rows are a c
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from registry.gate.paired_comparison import PairedPredictions, difference_bounds, exact_bounds
@@ -38,9 +38,13 @@ def attempt_level(alpha: float, attempt: int) -> float:
     return alpha * 6 / (math.pi * attempt) ** 2
 
 
-def difference_numbers(rows: PairedPredictions, alpha: float) -> dict[str, float]:
+def difference_numbers(
+    rows: PairedPredictions,
+    alpha: float,
+    bounds: Callable[[PairedPredictions, float], tuple[float, float]] = difference_bounds,
+) -> dict[str, float]:
     """Rows, gains, losses, and the accuracy difference with bounds that are each one-sided at `alpha`."""
-    low, high = difference_bounds(rows, alpha)
+    low, high = bounds(rows, alpha)
     return {
         "rows": float(rows.n),
         "gained": float(rows.gains),

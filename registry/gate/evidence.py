@@ -14,7 +14,7 @@ from registry.gate.policy import GatePolicy
 
 EVIDENCE_FILE = "gate_evidence.json"
 MODELS = ("champion", "candidate")
-EVIDENCE_VERSION = 2
+EVIDENCE_VERSION = 4
 """Raised when the same evidence leads to another verdict, so that no old verdict is replayed by new rules."""
 
 
@@ -68,6 +68,8 @@ class GateEvidence:
     policy: GatePolicy = field(default_factory=GatePolicy)
     golden_digest: str = ""
     champion_digest: str = ""
+    unlearnt: bool = True
+    """Whether the golden rows are known to have taught neither model."""
     best: BestVersion | None = None
     confidence: PairedConfidence | None = None
     robustness: Mapping[str, PairedPredictions] = field(default_factory=dict)
@@ -75,6 +77,10 @@ class GateEvidence:
     strong: Mapping[str, PairedPredictions] = field(default_factory=dict)
     attempt: int = 1
     """Which candidate this is among those compared on these golden rows since the last promotion, from 1."""
+    labels: int = 0
+    """How many labels of production were given."""
+    labels_set_aside: int = 0
+    """How many of them neither train nor judge, because the file holds their events or judges their days."""
 
     def __post_init__(self) -> None:
         costs = (

@@ -8,6 +8,7 @@ where all are alike.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ from registry.errors import GateError
 from registry.gate.bounded_mean import FloatArray, positive_mean_p_value, ratio_bounds
 
 BISECTION_STEPS = 50
+FEWEST_BLOCKS: Final = 20
+"""With fewer blocks, one of five on which a candidate fails may well be missing among them."""
+SHARE_OF_LEVEL: Final = 0.2
+"""The part of the level that is spent on how far blocks that were not seen may differ."""
 IntArray = NDArray[np.integer]
 BoolArray = NDArray[np.bool_]
 
@@ -95,6 +100,11 @@ class PairedPredictions:
     def is_plain(self) -> bool:
         """Whether all rows count the same and none depends on another."""
         return self.shares is None and self.blocks is None
+
+    @property
+    def n_blocks(self) -> int:
+        """How many observations the rows are: their blocks, or all of them where none depends on another."""
+        return self.n if self.blocks is None else len(np.unique(self.blocks))
 
     def mean(self, values: IntArray | BoolArray) -> float:
         """The mean of a value per row (n,), each row by its share; 0 without rows."""
@@ -179,11 +189,30 @@ def difference_bounds(comparison: PairedPredictions, alpha: float) -> tuple[floa
         return -1.0, 1.0
     if not comparison.is_plain:
         return ratio_bounds(*comparison.observations(comparison.net_gains), (-1.0, 1.0), alpha)
-    quantile = float(special.ndtri(1 - alpha))
-    gained, lost, n = comparison.gains, comparison.losses, comparison.n
-    low = _bisect(lambda difference: _tango_score(gained, lost, n, difference) - quantile)
-    high = _bisect(lambda difference: _tango_score(gained, lost, n, difference) + quantile)
-    return low, high
+    return _tango_bounds(comparison.gains, comparison.losses, comparison.n, alpha)
+
+
+def judged_block_bounds(comparison: PairedPredictions, alpha: float) -> tuple[float, float]:
+    """The same, of blocks like those that were judged.
+
+    A block's difference is at most the share of its rows that both models answer differently, which is known without a
+    label. The largest such share among the judged blocks, raised to what a fifth of `alpha` leaves open of blocks that
+    were not seen, and not 1, bounds every block: a model that answers nearly as the other is then told from a worse one
+    by weeks of days instead of years. The raise is exact where shares are spread evenly up to their largest. Few rows
+    bound such a share badly, so the difference must also lie within Tango's bounds, each row counted half, as rows of
+    one block tell of each other. Where fewer than `FEWEST_BLOCKS` are judged, how blocks differ is not known: then the
+    bounds leave room for blocks on which everything differs.
+    """
+    if comparison.blocks is None or comparison.shares is not None or comparison.n_blocks < FEWEST_BLOCKS:
+        return difference_bounds(comparison, alpha)
+    low, high = _tango_bounds(comparison.gains / 2, comparison.losses / 2, comparison.n / 2, alpha)
+    differing, sizes = comparison.observations(comparison.champion != comparison.candidate)
+    largest = float(np.max(differing / sizes))
+    if not largest:
+        return low, high
+    most = min(1.0, largest * (alpha * SHARE_OF_LEVEL) ** (-1 / comparison.n_blocks))
+    within = ratio_bounds(*comparison.observations(comparison.net_gains), (-most, most), alpha * (1 - SHARE_OF_LEVEL))
+    return min(low, within[0]), max(high, within[1])
 
 
 def square_and_add(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
@@ -204,7 +233,14 @@ def accuracy_bounds(rows: PairedPredictions, right: BoolArray, alpha: float) -> 
     return (rows.mean(right), *ratio_bounds(*rows.observations(right), (0.0, 1.0), alpha))
 
 
-def _tango_score(gained: int, lost: int, n: int, difference: float) -> float:
+def _tango_bounds(gained: float, lost: float, n: float, alpha: float) -> tuple[float, float]:
+    quantile = float(special.ndtri(1 - alpha))
+    low = _bisect(lambda difference: _tango_score(gained, lost, n, difference) - quantile)
+    high = _bisect(lambda difference: _tango_score(gained, lost, n, difference) + quantile)
+    return low, high
+
+
+def _tango_score(gained: float, lost: float, n: float, difference: float) -> float:
     """Tango's standardised score of the hypothesis that the true difference is `difference`."""
     a = 2 * n
     b = -gained - lost + (2 * n - gained + lost) * difference

@@ -77,13 +77,14 @@ def gate_verdict(evidence: GateEvidence | FirstVersionEvidence) -> Verdict:
         harm_checks.check_ratio("size", "model file", size, policy.size_ratio_max),
     )
     checks = tuple(check for check in optional_checks if check is not None)
+    set_aside = _set_aside_labels(evidence)
     if pinned.passed is None:
-        return Verdict("inconclusive", (pinned.detail,), checks)
+        return Verdict("inconclusive", (pinned.detail, *set_aside), checks)
     verdict = _verdict_from_checks(*checks)
     if _is_trade_off(verdict):
         verdict = replace(verdict, reasons=(*verdict.reasons, TRADE_OFF_REASON))
     warning = harm_checks.strong_disturbance_warning(evidence)
-    return verdict if warning is None else replace(verdict, reasons=(*verdict.reasons, warning))
+    return replace(verdict, reasons=(*verdict.reasons, *set_aside, *(() if warning is None else (warning,))))
 
 
 def first_version_verdict(correct: int, total: int, floor: float = 0.90, alpha: float = 0.05) -> Verdict:
@@ -94,6 +95,18 @@ def first_version_verdict(correct: int, total: int, floor: float = 0.90, alpha: 
 def replay_verdict(text: str) -> Verdict:
     """The verdict that stored evidence, the text of its `to_json`, leads to."""
     return gate_verdict(evidence_from_json(text))
+
+
+def _set_aside_labels(evidence: GateEvidence) -> tuple[str, ...]:
+    """What to know where more than half of the labels neither train nor judge because of the rows that do."""
+    given, aside = evidence.labels, evidence.labels_set_aside
+    if 2 * aside <= given:
+        return ()
+    sentence = (
+        f"{aside} of {given} labels neither trained nor judged: their events may be rows that the base data holds, or "
+        "they are of days that golden rows judge. Base data whose newest rows are older leave more labels."
+    )
+    return (sentence,)
 
 
 def _is_trade_off(verdict: Verdict) -> bool:

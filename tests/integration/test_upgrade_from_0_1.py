@@ -49,6 +49,7 @@ from mlplatform.store.database import Database
 from mlplatform.store.tables.base import metadata
 from monitors.decisions.detectors.label_detector import LabelDetector
 from monitors.rules.rule import Rule
+from tests.support.platform_world import DigitContracts, FakeCatalog
 from tests.support.waiting import eventually
 
 FIXTURES: Final = Path(__file__).parents[1] / "fixtures"
@@ -147,10 +148,13 @@ def settings(tmp_path: Path, url: str) -> Settings:
 
 @pytest.fixture
 def restored(settings: Settings) -> Iterator[Restored]:
-    """The platform, begun by this version a minute after the other ended; its database is upgraded on the way."""
+    """The platform, begun by this version a minute after the other ended; its database is upgraded on the way.
+
+    What was left holds no registry: one would say of each version that it reads digits.
+    """
     before = json.loads((FIXTURES / "expected-0.1.0.json").read_text(encoding="utf-8"))
     clock = Clock(datetime.fromisoformat(before["now"]) + timedelta(minutes=1))
-    parts = AppContext(settings, clock)
+    parts = AppContext(settings, clock, contracts=DigitContracts(FakeCatalog))
     yield Restored(parts, clock, before)
     parts.database.close()
 

@@ -14,8 +14,10 @@ from mlplatform.serve.api_server import build_server
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.run_server import serve
 from mlplatform.settings import Settings
+from pipelines.answers import ClassReader
 from pipelines.batch import Batch
 from pipelines.engines.inference_engine import InferenceEngine
+from registry.model_contract import ImageInputs
 from tests.support.platform_world import FakeCatalog
 
 SECONDS_PER_ANSWER = 0.05
@@ -33,8 +35,8 @@ def main(home: str, port: str, recorder: str = "thread") -> None:
     """Serve until told to end."""
     context = AppContext(Settings(_env_file=None, home=Path(home), recorder_flush_ms=1000), catalog=FakeCatalog())
     server = build_server(context, writer=ProcessWriter(context.settings.store_url) if recorder == "process" else None)
-    predictor = Slow(context.pipeline.classes, 28, 28)
-    server.model_slot.swap(LoadedModel(context.pipeline.name, 1, predictor, utc_now()))
+    predictor = Slow(ClassReader(tuple("0123456789")), ImageInputs(28, 28))
+    server.model_slot.swap(LoadedModel(context.model_name, 1, predictor, utc_now()))
     serve(server, "127.0.0.1", int(port))
 
 

@@ -1,6 +1,7 @@
 """A platform with a past in its audit log, and the hands of somebody who may write to its database."""
 
 import json
+import shutil
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, make_url, select, update
 
-from mlplatform.audit import audit_entries, checkpoints, hash_chain, prediction_attestation
+from mlplatform.audit import audit_entries, checkpoint_files, checkpoints, hash_chain, prediction_attestation
 from mlplatform.audit.verification import verify_with_checkpoint_file
 from mlplatform.audit.verification_report import VerificationReport
 from mlplatform.context import AppContext
@@ -21,7 +22,7 @@ from mlplatform.ids import uuid7
 from mlplatform.operations.operator_actions import create_key, revoke_key
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine
-from mlplatform.store.tables.audit import audit_log, hash_chain_heads, prediction_attestations
+from mlplatform.store.tables.audit import audit_checkpoint_files, audit_log, hash_chain_heads, prediction_attestations
 from mlplatform.store.tables.base import metadata
 from mlplatform.store.tables.predictions import predictions
 from tests.support.platform_world import START, FakeCatalog, FakeClock, prediction
@@ -85,6 +86,24 @@ def grown(context: AppContext, clock: FakeClock) -> World:
         set_quarantine(connection, "digits", 1, "ada", "old", clock())
     world.anchor()
     return world
+
+
+def copied_world(past: World, context: AppContext, clock: FakeClock) -> World:
+    """The same past in the files of another deployment; both are on SQLite, and nobody has opened the other one yet."""
+    theirs, ours = past.file, checkpoints.checkpoint_path(context)
+    past.context.database.close()
+    shutil.copy(str(make_url(past.context.database.url).database), str(make_url(context.database.url).database))
+    shutil.copytree(theirs.parent, ours.parent, dirs_exist_ok=True)
+    with context.database.write() as connection:
+        ids = [file.id for file in checkpoint_files.list_files(connection)]
+        checkpoint_files.update_path(connection, ids, str(ours))
+    assert isinstance(past.context.catalog, FakeCatalog)
+    assert isinstance(context.catalog, FakeCatalog)
+    context.catalog.held |= past.context.catalog.held
+    context.catalog.pointers |= past.context.catalog.pointers
+    clock.now = past.clock.now
+    files = [row | {"path": str(ours)} for row in past.backup[audit_checkpoint_files.name]]
+    return World(context, clock, list(past.ids), past.backup | {audit_checkpoint_files.name: files})
 
 
 def promote(context: AppContext, version: int, expected: int | None) -> None:

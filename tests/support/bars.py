@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from pipelines.data import ImageSet
-from pipelines.recipe import Augmentation, Recipe
+from pipelines.data import Examples
+from pipelines.image.image_examples import image_examples
+from pipelines.recipe import Augmentation, NetworkRecipe
 
-TINY = Recipe(
+TINY = NetworkRecipe(
     name="tiny",
     channels=(4, 8),
     hidden=16,
@@ -30,7 +31,7 @@ TINY = Recipe(
 )
 
 
-def draw_bars(rows: int, seed: int, side: int = 12) -> ImageSet:
+def draw_bars(rows: int, seed: int, side: int = 12) -> Examples:
     """Images of a bright bar, upright (class 0) or lying (class 1), on noise."""
     generator = np.random.default_rng(seed)
     images = generator.integers(0, 60, (rows, side, side), dtype=np.uint8)
@@ -41,16 +42,16 @@ def draw_bars(rows: int, seed: int, side: int = 12) -> ImageSet:
             image[at : at + 2, 2:-2] = 230
         else:
             image[2:-2, at : at + 2] = 230
-    return ImageSet(images, labels, f"bars-{seed}")
+    return image_examples(images, labels, f"bars-{seed}")
 
 
 @pytest.fixture
-def tiny() -> Recipe:
+def tiny() -> NetworkRecipe:
     return replace(TINY)
 
 
 @pytest.fixture
-def bars() -> Callable[[int, int], ImageSet]:
+def bars() -> Callable[[int, int], Examples]:
     return draw_bars
 
 

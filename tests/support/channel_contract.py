@@ -27,6 +27,7 @@ from mlplatform.alerting.outbox import OutboxMessage
 from mlplatform.errors import DeliveryError
 from mlplatform.network.egress import egress_policy
 from mlplatform.network.http_clients import create_egress_client
+from monitors.notices.approval_notice import ApprovalNotice
 from monitors.notices.audit_contradiction_notice import AuditContradictionNotice
 from monitors.notices.lost_predictions_notice import RecordingLossNotice
 from monitors.notices.notice import Subject
@@ -42,7 +43,8 @@ SECRET = "SECRETPART"
 STEERING = "Bad\x1b[2J \u202eread\u200b\r\nfake: line\x00"
 KINDS = (
     "firing", "repeat", "escalated", "resolved", "several alerts", "superseded", "rolled back", "predictions lost",
-    "promoted", "retraining unsuccessful", "audit contradiction",
+    "promoted", "approval-requested", "approval-rejected", "approval-expired", "retraining unsuccessful",
+    "audit contradiction",
 )  # fmt: skip
 
 
@@ -62,6 +64,8 @@ def notice_of(kind: str, text: str = "Accuracy fell.") -> AnyNotice:
             return RecordingLossNotice("digits", text, 5, 7, at, links, key)
         case "promoted":
             return PromotionNotice("digits", 3, 2, text, text, at, links, key)
+        case "approval-requested" | "approval-rejected" | "approval-expired":
+            return ApprovalNotice(kind, "digits", 3, 2, text, (text,), text, text, at, at, links, key)
         case "retraining unsuccessful":
             return UnsuccessfulRetrainingNotice("digits", "r1", "kept", (text,), text, 2, 3, at, links, key)
         case "audit contradiction":
@@ -135,7 +139,6 @@ class ChannelContract:
     def test_no_secret_is_kept_in_the_outbox(self, channel: Channel, kind: str) -> None:
         assert SECRET.encode() not in orjson.dumps(render(notice_of(kind), "it", channel))
 
-    @pytest.mark.timeout(90)
     def test_a_receiver_that_is_not_there_is_a_failed_delivery_without_secrets(self, channel: Channel) -> None:
         policy = egress_policy(("127.0.0.1",))
         with create_egress_client(20.0, policy) as client:

@@ -20,6 +20,7 @@ from mlplatform.settings import Settings
 from registry.catalog import Catalog
 from registry.mlflow_server import quiet_environment
 from registry.model_contract import image_classifier
+from registry.model_package import TorchFiles
 from registry.runs import TrackingStore
 from tests.support.artefacts import artefact
 from tests.support.monitoring_world import RULES
@@ -105,7 +106,9 @@ def mlflow_store(tmp_path_factory: pytest.TempPathFactory, mlflow_template: Path
                 run.log_text("model_card.md", "# digits, the whole card\n")
                 example = np.zeros((2, 1, 4, 4), np.float32)
                 uri = run.log_model(
-                    module, example, np.zeros((2, 2), np.float32), ["numpy"], image_classifier(("a", "b"), 4, 4)
+                    TorchFiles(module, example, np.zeros((2, 2), np.float32)),
+                    ["numpy"],
+                    image_classifier(("a", "b"), 4, 4),
                 )
             for gate in ("promote", "keep"):
                 tags = {"gate": gate, "golden_correct": "99", "golden_total": "100"}

@@ -20,7 +20,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipelines.data import image_batch
+from pipelines.data import image_batch, images_of
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from pipelines.engines.inference_engine import CHUNK_ROWS, InferenceEngine, to_network_input
 from pipelines.engines.onnx_engine import export_onnx
@@ -75,7 +75,7 @@ class EngineContract:
         return self.load(folder, CLASSES)
 
     def test_it_knows_classes_size_and_where_it_computes(self, engine: InferenceEngine) -> None:
-        assert (engine.classes, engine.height, engine.width) == (CLASSES, SIDE, SIDE)
+        assert (engine.classes, engine.image_size) == (CLASSES, (SIDE, SIDE))
         assert engine.device == "cpu"
 
     @pytest.mark.parametrize("rows", [0, 1, 2, CHUNK_ROWS + 44])
@@ -86,7 +86,7 @@ class EngineContract:
         answer = engine(rows_drawn.batch)
         assert (answer.shape, answer.dtype) == ((rows, len(CLASSES)), np.dtype(np.float32))
         assert np.allclose(answer.sum(axis=1), 1.0, atol=1e-6)
-        assert np.allclose(answer, _computed(network, rows_drawn.images), atol=self.tolerance)
+        assert np.allclose(answer, _computed(network, images_of(rows_drawn.batch)), atol=self.tolerance)
 
     def test_an_image_is_answered_alike_alone_and_among_others(self, engine: InferenceEngine) -> None:
         batch = draw_bars(7, 2).batch
@@ -101,7 +101,7 @@ class EngineContract:
         assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
     def test_images_that_are_only_read_are_answered_without_a_warning(self, engine: InferenceEngine) -> None:
-        images = draw_bars(2, 1).images
+        images = images_of(draw_bars(2, 1).batch)
         images.flags.writeable = False
         assert len(engine(image_batch(images))) == 2
 

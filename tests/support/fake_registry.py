@@ -1,35 +1,55 @@
 """A registry room in memory, and a tiny family: what the tests of making candidates need of the outside."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.answers import ClassReader
 from pipelines.batch import Batch
-from pipelines.data import FeedbackRows, ImageSet, Split
+from pipelines.candidate.make_candidate import Candidate, make_candidate
+from pipelines.candidate.training_spec import TrainingSpec
+from pipelines.data import Examples, FeedbackRows, Split, images_of
 from pipelines.engines.exportable import Exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine
+from pipelines.image.image_examples import image_examples
+from pipelines.image_pipeline import image_pipeline
 from pipelines.pipeline import CARD_KEYS, Pipeline
+from pipelines.training.network_trainer import NetworkTrainer
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
-from registry.model_contract import ModelContract
-from registry.model_package import MODEL_FILE
+from registry.model_contract import ModelContract, image_classifier
+from registry.model_package import MODEL_FILE, ONNX_FILE, ModelFiles, OnnxFile
 from registry.runs import Run, RunStatus, TrackingStore
 from tests.support.bars import TINY, draw_bars
+from tests.support.image_feedback import image_feedback
+from tests.support.version_folder import write_contract
 
+BARS = image_classifier(("upright", "lying"), 12, 12)
 EASY = replace(TINY, epochs=6)
+
+
+def without_graph(_module: Exportable, _rows: Batch, _probabilities: NDArray[np.float32]) -> None:
+    """No graph for ONNX Runtime: exporting one takes longer than all else about a candidate of bars."""
+
+
+def make_plain_candidate(spec: TrainingSpec, *places: Any, **told: Any) -> Candidate:  # noqa: ANN401
+    """Makes a candidate that PyTorch serves."""
+    plain = replace(spec.pipeline, trainer=NetworkTrainer(without_graph))
+    return make_candidate(replace(spec, pipeline=plain), *places, **told)
 
 
 class Always(TorchEngine):
     """A model that always gives the same answer."""
 
     def __init__(self, family: Pipeline, answer: int) -> None:
-        self.classes, self.height, self.width = family.classes, family.height, family.width
+        self.reader, self.inputs = ClassReader(family.classes), family.contract.inputs
         self._answer = answer
 
     def __call__(self, batch: Batch) -> NDArray[np.float32]:
@@ -39,15 +59,15 @@ class Always(TorchEngine):
 
 
 class FakeRun(Run):
-    """A run that keeps what is logged."""
+    """A run that keeps what is logged, figures only where they are wanted."""
 
-    def __init__(self, run_id: str, name: str, tags: Mapping[str, str]) -> None:
+    def __init__(self, run_id: str, name: str, tags: Mapping[str, str], *, figures: bool = True) -> None:
         self.id, self.name, self.experiment_id = run_id, name, "1"
         self.tags = dict(tags)
         self.params: dict[str, str | int | float | bool] = {}
         self.metrics: dict[str, list[float]] = {}
         self.texts: dict[str, str] = {}
-        self.figures: dict[str, bytes] = {}
+        self.keeps_figures, self.figures = figures, dict[str, bytes]()
         self.datasets: dict[str, tuple[str, str, int]] = {}
         self.models: dict[str, Exportable] = {}
         self.contracts: dict[str, ModelContract] = {}
@@ -64,8 +84,9 @@ class FakeRun(Run):
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self.tags |= tags
 
-    def log_figure(self, name: str, png: bytes) -> None:
-        self.figures[name] = png
+    def log_figure(self, name: str, draw: Callable[[], bytes]) -> None:
+        if self.keeps_figures:
+            self.figures[name] = draw()
 
     def log_text(self, name: str, text: str) -> None:
         self.texts[name] = text
@@ -75,33 +96,34 @@ class FakeRun(Run):
 
     def log_model(
         self,
-        module: object,
-        input_example: np.ndarray,
-        output_example: np.ndarray,
+        files: ModelFiles,
         requirements: Sequence[str],
         contract: ModelContract,
         name: str = "model",
-        onnx: bytes | None = None,
     ) -> str:
-        assert isinstance(module, Exportable)
-        assert (len(input_example), len(output_example)) == (2, 2)
-        self.models[f"models:/m-{self.id}"] = module
         self.contracts[f"models:/m-{self.id}"] = contract
-        self.onnx = onnx
+        if isinstance(files, OnnxFile):
+            self.onnx = files.content
+            return f"models:/m-{self.id}"
+        assert isinstance(files.module, Exportable)
+        assert (len(files.input_example), len(files.output_example)) == (2, 2)
+        self.models[f"models:/m-{self.id}"] = files.module
+        self.onnx = files.onnx
         return f"models:/m-{self.id}"
 
 
 class FakeTracking(TrackingStore):
-    """Runs in memory."""
+    """Runs in memory, with the figures they are given where these are wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, figures: bool = False) -> None:
         super().__init__("sqlite:///unused.db")
+        self.keeps_figures = figures
         self.runs: list[FakeRun] = []
         self.experiments: Counter[str] = Counter()
 
     def opened(self, run_id: str, name: str, tags: Mapping[str, str]) -> FakeRun:
         """A new run."""
-        return FakeRun(run_id, name, tags)
+        return FakeRun(run_id, name, tags, figures=self.keeps_figures)
 
     @contextmanager
     def start_run(
@@ -175,13 +197,19 @@ class MemoryCatalog(Catalog):
 
     def contract(self, name: str, version: int) -> ModelContract:
         found = self.version(name, version)
-        [run] = [run for run in self.tracking.runs if run.id == found.run_id]
-        return run.contracts[found.source]
+        runs = [run for run in self.tracking.runs if run.id == found.run_id]
+        return runs[0].contracts[found.source] if runs else BARS
 
     def download(self, name: str, version: int, target: Path) -> Path:
         found, folder = self.version(name, version), target / name / str(version)
         [run] = [run for run in self.tracking.runs if run.id == found.run_id]
-        save_exportable(run.models[found.source], folder / MODEL_FILE)
+        if found.source in run.models:
+            save_exportable(run.models[found.source], folder / MODEL_FILE)
+        else:
+            assert run.onnx is not None
+            (folder / ONNX_FILE).parent.mkdir(parents=True, exist_ok=True)
+            (folder / ONNX_FILE).write_bytes(run.onnx)
+        write_contract(folder, run.contracts[found.source])
         return folder
 
 
@@ -189,12 +217,14 @@ def bars_split(golden: int) -> Split:
     """Bars on noise, dealt to the four sides."""
     sides = {"train": 120, "validation": 40, "golden": golden, "stream": 40}
     made = {name: draw_bars(count, seed) for seed, (name, count) in enumerate(sides.items(), start=1)}
-    return Split(**{name: ImageSet(each.images, each.labels, f"bars/{name}") for name, each in made.items()})
+    return Split(
+        **{name: image_examples(images_of(each.batch), each.labels, f"bars/{name}") for name, each in made.items()}
+    )
 
 
 def bars_family(split: Split) -> Pipeline:
     """A family of 12x12 bars, upright or lying."""
-    return Pipeline(
+    return image_pipeline(
         name="bars",
         title="Bars",
         classes=("upright", "lying"),
@@ -207,7 +237,7 @@ def bars_family(split: Split) -> Pipeline:
     )
 
 
-def feedback_on(images: ImageSet) -> FeedbackRows:
+def feedback_on(images: Examples) -> FeedbackRows:
     """The images as labelled feedback, one id each."""
     ids = tuple(f"feedback-{number}" for number in range(len(images)))
-    return FeedbackRows(images.images, images.labels, "feedback", ids)
+    return image_feedback(images_of(images.batch), images.labels, "feedback", ids)

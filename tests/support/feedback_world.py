@@ -11,11 +11,12 @@ from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retraining.training_labels import TrainingLabels, label_quotas, load_training_labels, retraining_policy
 from monitors.rules.alerts_config import Retraining
+from pipelines.answers import ClassReader
 from pipelines.batch import Batch
 from pipelines.builtin.digits import PIPELINE
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec
-from pipelines.data import ImageSet, Split, content_hash, image_row, images_of
+from pipelines.data import Examples, Split, content_hash, image_row, images_of
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.image.near_duplicates import fingerprint
 from tests.support.platform_world import prediction, recorded
@@ -26,11 +27,11 @@ Images = NDArray[np.uint8]
 class Reader(TorchEngine):
     """A champion that learnt the base rows, without a network."""
 
-    def __init__(self, base: ImageSet) -> None:
+    def __init__(self, base: Examples) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        self.classes, self.height, self.width = PIPELINE.classes, PIPELINE.height, PIPELINE.width
-        self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(base.images) * 8, base.labels)
+        self.reader, self.inputs = ClassReader(PIPELINE.classes), PIPELINE.contract.inputs
+        self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(images_of(base.batch)) * 8, base.labels)
 
     def __call__(self, batch: Batch) -> NDArray[np.float32]:
         answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images_of(batch)) * 8).astype(np.float32)
@@ -59,7 +60,9 @@ def chosen(
 ) -> tuple[Rows, TrainingLabels]:
     """What a retraining would learn from, as its process finds out."""
     limits = limits or policy_of(context)
-    material = load_training_labels(context.database, PIPELINE, limits.group_by, limits.quotas.trusted)
+    material = load_training_labels(
+        context.database, PIPELINE.name, PIPELINE.contract, limits.group_by, limits.quotas.trusted
+    )
     order = TrainingSpec(
         PIPELINE,
         PIPELINE.recipe(None),

@@ -16,11 +16,61 @@ from schemathesis.core.result import Ok
 
 PAGES: Final[dict[str, Any]] = {
     "/": {"get": {"responses": {"200": {"description": "the dashboard"}}}},
-    "/alerts": {"get": {"responses": {"200": {"description": "the dashboard"}}}},
+    "/alerts": {"get": {"responses": {"200": {"description": "the alerts"}}}},
+    "/models/{name}": {"get": {"responses": {"200": {"description": "a model"}}}},
+    "/models/{name}/inputs": {"get": {"responses": {"200": {"description": "inputs"}}}},
     "/alerts/{alert_id}": {"get": {"responses": {"200": {"description": "an alert"}}}},
+    "/alerts/{alert_id}/silence": {"post": {"responses": {"303": {"description": "its page"}}}},
     "/alerts/{alert_id}/acknowledge": {"post": {"responses": {"303": {"description": "its page"}}}},
+    "/review": {"get": {"responses": {"200": {"description": "the queues"}}}},
+    "/review/{queue_id}": {
+        "get": {"responses": {"200": {"description": "an input to label"}}},
+        "post": {"responses": {"303": {"description": "its page"}}},
+    },
+    "/review/{queue_id}/inputs/{prediction_id}": {"get": {"responses": {"200": {"description": "a picture"}}}},
+    "/versions": {"get": {"responses": {"200": {"description": "the versions"}}}},
+    "/versions/compare": {"get": {"responses": {"200": {"description": "two versions"}}}},
+    "/versions/{version}": {"get": {"responses": {"200": {"description": "a version"}}}},
+    "/versions/{version}/promote": {"post": {"responses": {"303": {"description": "its page"}}}},
+    "/versions/{version}/quarantine": {"post": {"responses": {"303": {"description": "its page"}}}},
+    "/versions/{version}/trial": {"post": {"responses": {"303": {"description": "its page"}}}},
+    "/versions/{version}/trial/stop": {"post": {"responses": {"303": {"description": "its page"}}}},
+    "/versions/rollback": {"post": {"responses": {"303": {"description": "the versions"}}}},
+    "/retrainings": {
+        "get": {"responses": {"200": {"description": "the queue"}}},
+        "post": {"responses": {"303": {"description": "its page"}}},
+    },
+    "/retrainings/{retraining_id}": {"get": {"responses": {"200": {"description": "a retraining"}}}},
+    "/retrainings/{retraining_id}/cancel": {"post": {"responses": {"303": {"description": "its page"}}}},
+    "/rules": {"get": {"responses": {"200": {"description": "the rules"}}}},
+    "/rules/backtest": {"post": {"responses": {"200": {"description": "what a draft would have done"}}}},
+    "/audit": {"get": {"responses": {"200": {"description": "the audit log"}}}},
+    "/keys": {"get": {"responses": {"200": {"description": "the keys"}}}},
 }
-ID: Final = {"in": "path", "name": "alert_id", "required": True, "schema": {"type": "string"}}
+PLACES: Final[dict[str, list[tuple[str, str]]]] = {
+    "/models/{name}": [("path", "name"), ("query", "range")],
+    "/models/{name}/inputs": [("path", "name"), ("query", "truth"), ("query", "answer"), ("query", "range")],
+    "/alerts/{alert_id}": [("path", "alert_id")],
+    "/alerts/{alert_id}/silence": [("path", "alert_id")],
+    "/alerts/{alert_id}/acknowledge": [("path", "alert_id")],
+    "/review": [("query", "reviewer")],
+    "/review/{queue_id}": [("path", "queue_id"), ("query", "reviewer"), ("query", "item")],
+    "/review/{queue_id}/inputs/{prediction_id}": [
+        ("path", "queue_id"),
+        ("path", "prediction_id"),
+        ("query", "reviewer"),
+    ],
+    "/versions/compare": [("query", "before"), ("query", "after")],
+    "/versions/{version}": [("path", "version")],
+    "/versions/{version}/promote": [("path", "version")],
+    "/versions/{version}/quarantine": [("path", "version")],
+    "/versions/{version}/trial": [("path", "version")],
+    "/versions/{version}/trial/stop": [("path", "version")],
+    "/retrainings/{retraining_id}": [("path", "retraining_id")],
+    "/retrainings/{retraining_id}/cancel": [("path", "retraining_id")],
+    "/audit": [("query", "actor"), ("query", "action"), ("query", "subject"), ("query", "before")],
+}
+"""Where each page takes a text, and its name."""
 SLOWEST_SECONDS: Final = 20.0
 MANY = 100_000
 
@@ -42,10 +92,17 @@ class Found:
 def with_pages(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema with the pages for people in it, which OpenAPI leaves out."""
     pages = {
-        path: {verb: operation | ({"parameters": [ID]} if "{" in path else {}) for verb, operation in verbs.items()}
+        path: {verb: operation | {"parameters": _parameters(path)} for verb, operation in verbs.items()}
         for path, verbs in PAGES.items()
     }
     return schema | {"paths": schema["paths"] | pages}
+
+
+def _parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"in": place, "name": name, "required": place == "path", "schema": {"type": "string"}}
+        for place, name in PLACES.get(path, [])
+    ]
 
 
 def fuzz(

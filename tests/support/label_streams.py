@@ -51,6 +51,7 @@ class LabelStream:
             weight=1 / chance if is_audit else 1.0,
             share=smallest_chance / chance if is_audit else 1.0,
             request_id=request,
+            loss=float(wrong),
         )
         self.events.append((known, LabelEvent(row.known_at, row, (source,))))
 

@@ -18,6 +18,7 @@ import torch
 from registry.catalog import Catalog
 from registry.mlflow_server import quiet_environment, server_command, store_environment
 from registry.model_contract import image_classifier
+from registry.model_package import TorchFiles
 from registry.runs import TrackingStore
 
 CONTRACT = image_classifier(("even", "odd"), 4, 4)
@@ -101,7 +102,7 @@ def log_tiny_model(tracking: TrackingStore, experiment: str = "tiny", onnx: byte
     with tracking.start_run(experiment, "tiny model") as run:
         images = np.zeros((2, 1, 4, 4), np.float32)
         answers = np.zeros((2, 2), np.float32)
-        uri = run.log_model(tiny_module(), images, answers, ["torch==2.13.0", "numpy"], CONTRACT, onnx=onnx)
+        uri = run.log_model(TorchFiles(tiny_module(), images, answers, onnx), ["torch==2.13.0", "numpy"], CONTRACT)
     return Logged(uri, run.id)
 
 

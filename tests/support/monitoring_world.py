@@ -19,6 +19,7 @@ from monitors.alerts import Alert
 from monitors.rules.alerts_config import Rule
 from monitors.windows.window import EvidentlyMetrics, Window
 from tests.support.platform_world import FakeCatalog, FakeClock, prediction, recorded
+from tests.support.version_folder import DIGITS
 
 SECRET = "whsec_a2tra2tra2tra2tra2tra2tra2tra2tra2tra2traw=="
 RULES = f"""\
@@ -102,8 +103,7 @@ def all_alerts(context: AppContext) -> list[Alert]:
     """Every alert, newest first."""
     with context.database.read() as connection:
         return [
-            alert_records.find(connection, row["id"])
-            for row in alert_records.list_alerts(connection, include_closed=True)
+            alert_records.find(connection, row.id) for row in alert_records.list_alerts(connection, include_closed=True)
         ]
 
 
@@ -161,6 +161,7 @@ def breach(context: AppContext) -> None:
         )
         golden = {"correct": 990, "total": 1000}
         evaluations.store_baseline(connection, "digits", 1, "accuracy", "", golden, now)
+        context.contracts.pin(connection, DIGITS, "digits", 1, now)
     before = now - timedelta(seconds=1)
     ids = recorded(context.database, *(prediction(before, label="5" if n % 3 else "3") for n in range(60)))
     with context.database.write() as connection:

@@ -25,7 +25,7 @@ from mlplatform.operations.operator_actions import promote_version
 from mlplatform.predictions import prediction_records
 from mlplatform.settings import Settings
 from mlplatform.store import prediction
-from pipelines.data import content_hash, image_row
+from pipelines.data import content_hash, image_row, images_of
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.artefacts import artefact
 from tests.support.platform_world import POSTGRES, schema_of_its_own
@@ -89,9 +89,12 @@ class World:
         """Start a command of the platform."""
         return self.fleet.start(name, platform_command(*words), {**self.env, **env})
 
-    def start_watcher(self, name: str, **env: str) -> ManagedProcess:
-        """Start a watcher that draws nothing by Evidently, for tests of what watchers decide and share."""
-        return self.fleet.start(name, [sys.executable, "-P", str(WATCHER)], {**self.env, **env})
+    def start_watcher(self, name: str, *words: str, **env: str) -> ManagedProcess:
+        """Start a watcher that draws nothing by Evidently, for tests of what watchers decide and share.
+
+        With COPIES its retrainings copy the champion instead of training.
+        """
+        return self.fleet.start(name, [sys.executable, "-P", str(WATCHER), *words], {**self.env, **env})
 
     def kill(self, child: ManagedProcess) -> None:
         """kill -9, that process alone."""
@@ -116,7 +119,7 @@ class World:
         rng = np.random.default_rng(self.used)
         now, made, labels = utc_now(), [], []
         for index in chosen:
-            image, truth = digits.images[index % len(digits)], int(digits.labels[index % len(digits)])
+            image, truth = images_of(digits.batch)[index % len(digits)], int(digits.labels[index % len(digits)])
             said = truth if rng.random() < right else (truth + 1) % 10
             row = prediction.PredictionRecord(
                 uuid7(), now, "digits", 1, content_hash(image), str(said), [0.1] * 10, 0.5, 2.0, "r", "c"
@@ -171,9 +174,7 @@ def behind_a_door(world: World) -> Iterator[tuple[World, TcpProxy]]:
         target = make_url(POSTGRES)
         proxy = TcpProxy(target.host or "127.0.0.1", target.port or 5432)
         through = make_url(url).set(host="127.0.0.1", port=proxy.local_port).render_as_string(hide_password=False)
-        context = create_context(
-            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
-        )
+        context = create_context(settings.model_copy(update={"database_url": url}))
         try:
             promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
             yield World({**world.env, "PLATFORM_DATABASE_URL": through}, world.fleet, context), proxy
@@ -188,9 +189,7 @@ def on_postgres(world: World) -> Iterator[World]:
     """The same platform with its store in a schema of its own, where version 1 is champion too."""
     settings = world.context.settings
     with schema_of_its_own() as url:
-        context = create_context(
-            Settings(_env_file=None, home=settings.home, alerts_file=settings.alerts_file, database_url=url)
-        )
+        context = create_context(settings.model_copy(update={"database_url": url}))
         try:
             promote_version(context, 1, "moved to PostgreSQL", "test", force=True)
             yield World({**world.env, "PLATFORM_DATABASE_URL": url}, world.fleet, context)

@@ -10,19 +10,24 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from mlplatform.context import AppContext
+from mlplatform.errors import ModelUnavailableError
 from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
+from mlplatform.store.label_rules import LabelRules, label_rules
 from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.feedback import outcomes
 from mlplatform.store.timeouts import DatabaseTimeouts
+from mlplatform.store.version_contracts import VersionContracts
 from pipelines.data import content_hash, image_row
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
+from registry.model_contract import ModelContract
+from tests.support.version_folder import DIGITS
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POSTGRES = os.environ.get("PLATFORM_TEST_POSTGRES_URL", "")
@@ -51,6 +56,7 @@ class FakeCatalog(Catalog):
         self.held: dict[tuple[str, int], RegisteredVersion] = {}
         self.pointers: dict[tuple[str, str], int] = {}
         self.away: Exception | None = None
+        self.contracts: dict[tuple[str, int], ModelContract] = {}
 
     def add(self, name: str, version: int, tags: Mapping[str, str] | None = None) -> RegisteredVersion:
         made = RegisteredVersion(name, version, f"run-{version}", START, dict(tags or {}), f"card {version}", (), "")
@@ -62,6 +68,10 @@ class FakeCatalog(Catalog):
         if (name, version) not in self.held:
             raise UnknownVersionError(f"Model {name!r} has no version {version}")
         return self.held[name, version]
+
+    def contract(self, name: str, version: int) -> ModelContract:
+        self.version(name, version)
+        return self.contracts.get((name, version), DIGITS)
 
     def versions(self, name: str) -> tuple[RegisteredVersion, ...]:
         self._ask()
@@ -91,6 +101,22 @@ class FakeCatalog(Catalog):
     def _ask(self) -> None:
         if self.away is not None:
             raise self.away
+
+
+class DigitContracts(VersionContracts):
+    """The contracts of a registry in which what nobody added reads digits."""
+
+    def of(self, connection: Connection, model: str, version: int) -> ModelContract:
+        try:
+            return super().of(connection, model, version)
+        except UnknownVersionError:
+            return DIGITS
+
+    def label_rules(self, connection: Connection, model: str) -> LabelRules:
+        try:
+            return super().label_rules(connection, model)
+        except ModelUnavailableError:
+            return label_rules([DIGITS.task])
 
 
 @pytest.fixture
@@ -177,7 +203,8 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def context(settings: Settings, database: Database, catalog: FakeCatalog, clock: FakeClock) -> AppContext:
     """A platform whose database, registry and clock are the test's."""
-    return AppContext(settings, clock, database=database, catalog=catalog)
+    contracts = DigitContracts(lambda: catalog)
+    return AppContext(settings, clock, database=database, catalog=catalog, contracts=contracts)
 
 
 def picture(seed: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from mlplatform.promotion.probations import Probation, list_probations
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from monitors.rules.alerts_config import Source
+from pipelines.answers import ClassReader
 from pipelines.batch import Batch
 from pipelines.data import images_of
 from tests.support.monitoring_world import RULES, lease_of, promote, tick, with_rules
@@ -31,6 +32,8 @@ Probabilities = NDArray[np.float32]
 
 class Reads:
     """A version that reads the same class in every picture, and notes how many it was shown."""
+
+    reader = ClassReader(tuple("0123456789"))
 
     def __init__(self, answer: str) -> None:
         self.answer, self.shown = answer, 0
@@ -77,7 +80,8 @@ class Watched(FakeCatalog):
     """A registry whose every call may be the last that a process makes."""
 
     def __init__(self, inner: FakeCatalog, database: Dying) -> None:
-        self.held, self.pointers, self.away = inner.held, inner.pointers, None
+        super().__init__()
+        self.held, self.pointers = inner.held, inner.pointers
         self._database = database
 
     def _ask(self) -> None:

@@ -18,7 +18,7 @@ from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.store.database import Database
 from mlplatform.store.tables.feedback import feedback
-from mlplatform.store.tables.predictions import images, predictions
+from mlplatform.store.tables.predictions import inputs, predictions
 from monitors.alerts import Alert, AlertState
 from monitors.windows.window_counts import Outcome
 from tests.support.platform_world import START
@@ -128,7 +128,7 @@ def count_rows(connection: Connection) -> dict[str, int]:
     current = select(func.count()).select_from(feedback).where(feedback.c.superseded_by.is_(None))
     return {
         "predictions": connection.scalar(select(func.count()).select_from(predictions)) or 0,
-        "images": connection.scalar(select(func.count()).select_from(images)) or 0,
+        "images": connection.scalar(select(func.count()).select_from(inputs)) or 0,
         "labels": connection.scalar(current) or 0,
     }
 

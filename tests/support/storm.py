@@ -24,7 +24,7 @@ from mlplatform.ids import uuid7
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import prediction_counts, predictions
-from pipelines.data import ImageSet
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.grey_png import encode_png
 
@@ -65,6 +65,17 @@ class Ledger:
     broken: int = 0
 
 
+def some_digits() -> Callable[[random.Random, int], dict[str, object]]:
+    """Makes requests of real digits."""
+    digits = load_optdigits()
+
+    def draw(chance: random.Random, count: int) -> dict[str, object]:
+        images = [images_of(digits.batch)[chance.randrange(len(digits))] for _ in range(count)]
+        return {"images": [base64.b64encode(encode_png(image)).decode() for image in images]}
+
+    return draw
+
+
 @dataclass
 class Storm:
     """One run. `start` starts the server at a port; `kill` ends a child by SIGKILL; times are in seconds.
@@ -85,7 +96,8 @@ class Storm:
     least_faults: int = 0
     kills: int = 0
     database_stops: int = 0
-    _digits: ImageSet = field(default_factory=load_optdigits)
+    inputs: Callable[[random.Random, int], dict[str, object]] = field(default_factory=some_digits)
+    """The part of a request's body that holds so many inputs."""
     _ending: threading.Event = field(default_factory=threading.Event)
     _faults: list[Exception] = field(default_factory=list)
     _running: dict[int, ManagedProcess] = field(default_factory=dict)
@@ -131,18 +143,15 @@ class Storm:
 
     def _ask(self, ledger: Ledger, number: int) -> None:
         chance = random.Random(f"{self.seed} {number}")
-        digits = self._digits
         with httpx.Client(timeout=10.0, trust_env=False) as client:
             while not self._ending.is_set():
-                images = [digits.images[chance.randrange(len(digits))] for _ in range(chance.choice((1, 1, 1, 5)))]
-                body = [base64.b64encode(encode_png(image)).decode() for image in images]
+                count = chance.choice((1, 1, 1, 5))
+                body = self.inputs(chance, count)
                 request = uuid7()
-                ledger.sent[request] = len(images)
+                ledger.sent[request] = count
                 port = chance.choice(self.ports)
                 try:
-                    told = client.post(
-                        f"http://127.0.0.1:{port}/v1/predict", json={"images": body, "request_id": request}
-                    )
+                    told = client.post(f"http://127.0.0.1:{port}/v1/predict", json={**body, "request_id": request})
                 except httpx.HTTPError:
                     ledger.broken += 1
                     self._ending.wait(0.02)

@@ -21,6 +21,10 @@ class Peer:
     connections: int = 0
     sent: int = 0
 
+    def was_cut(self, seconds: float = 60.0) -> bool:
+        """Whether whoever was kept has gone, or never came: a slow machine may not get that far in the time given."""
+        return not self.connections or self.cut.wait(seconds)
+
     def drip(self, connection: socket.socket, first: bytes = b"", piece: bytes = b"x") -> None:
         """Send something, then a piece now and then for ever."""
         self.send(connection, first)

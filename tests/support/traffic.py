@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import httpx
 
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.grey_png import encode_png
 
@@ -27,7 +28,7 @@ def traffic(url: str, ledger: Ledger, stop: threading.Event, pause: float = 0.0)
         index = 0
         while not stop.wait(pause):
             index += 1
-            image = base64.b64encode(encode_png(digits.images[index % len(digits)])).decode()
+            image = base64.b64encode(encode_png(images_of(digits.batch)[index % len(digits)])).decode()
             try:
                 answer = client.post("/v1/predict", json={"images": [image]}).raise_for_status()
                 made = answer.json()["predictions"][0]["id"]

@@ -79,8 +79,10 @@ from monitors.alerts import Silence
 from monitors.errors import RulesError
 from monitors.rules.alerts_config import json_schema, parse_rules
 from monitors.windows.window import Window
-from pipelines.data import ImageSet, content_hash, hash_fraction, image_row, is_holdout
+from pipelines.data import content_hash, hash_fraction, image_row, is_holdout
 from pipelines.discovery import find_pipeline
+from pipelines.image.image_examples import image_examples
+from pipelines.input_row import image_size
 from registry.card import FeedbackUse
 from registry.catalog import Catalog, RegisteredVersion
 from registry.errors import UnknownVersionError
@@ -88,6 +90,8 @@ from registry.gate.evidence import BestVersion, FirstVersionEvidence, GateEviden
 from registry.gate.paired_comparison import PairedPredictions
 from registry.gate.policy import GatePolicy
 from registry.gate.verdict import gate_verdict, replay_verdict
+from registry.model_contract import ModelContract
+from tests.support.version_folder import write_contract
 
 ROOT: Final = Path(__file__).parents[2]
 GOLDEN: Final = ROOT / "tests" / "golden" / "behaviour.json"
@@ -176,7 +180,7 @@ rules:
   - {name: b, metric: accuracy_drop, above: 1 x, window: soon, min_samples: 1, notify: [mail]}
   - {name: b, metric: expected_drop, above: 1 points, window: 1h, min_samples: 1, action: retrain}
 """
-BULKY: Final = ("predictions", "images", "feedback", "judged", "audits", "audit_log", "label_counts", "label_sums")
+BULKY: Final = ("predictions", "inputs", "feedback", "judged", "audits", "audit_log", "label_counts", "label_sums")
 MOST_SHOWN: Final = 40
 CALIBRATION: Final = {"offset": 0.0, "slope": 1.0, "rows": 160, "golden": {"54": 980, "30": 20}}
 
@@ -255,6 +259,9 @@ class Registry(Catalog):
     def delete_tag(self, name: str, version: int, key: str) -> None:
         self._tagged[version].pop(key, None)
 
+    def contract(self, name: str, version: int) -> ModelContract:
+        return find_pipeline("digits").contract
+
     def download(self, name: str, version: int, target: Path) -> Path:
         return self._folder
 
@@ -276,6 +283,7 @@ class World:
             public_url="https://ml.example.org",
             mlflow_public_url="https://mlflow.example.org",
         )
+        write_contract(folder, find_pipeline("digits").contract)
         self.registry = Registry(folder)
         self.parts = platform_of(self.settings, clock, self.registry)
 
@@ -369,7 +377,7 @@ class StoredUncompressed(PredictionWithInput):
 
     @cached_property
     def packed_input(self) -> bytes:
-        return png(np.frombuffer(self.input.content, np.uint8).reshape(self.input.shape))
+        return png(np.frombuffer(self.input.content, np.uint8).reshape(image_size(self.input.form)))
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
@@ -501,7 +509,7 @@ def digest_of(rows: object) -> str:
 def contents() -> dict[str, Any]:
     """Identities by content: of pictures, of sets, of the bundled digits, and the sides they are dealt to."""
     images = np.stack([picture(n % 10, n) for n in range(20)])
-    made = ImageSet(images, np.arange(20, dtype=np.int64) % 10, "made up")
+    made = image_examples(images, np.arange(20, dtype=np.int64) % 10, "made up")
     split = find_pipeline("digits").load(None)
     sides = {"train": split.train, "validation": split.validation, "golden": split.golden, "stream": split.stream}
     return {

@@ -163,6 +163,6 @@ def observe_blocks(
         weights = [row.share if source == "audit" else 1.0 for row in block.rows]
         size = sum(weights)
         sizes = sizes.add(size)
-        loss = mean_loss(block.rows, weights)
+        loss = mean_loss(block, weights)
         observations.append(Observation(block.read_at, loss, sizes.share(size), len(block.rows)))
     return sizes, observations

@@ -18,7 +18,8 @@ from monitors.rules.block_unit import BlockUnit
 from monitors.statistics.label_maturity import LabelLags, derived_maturity, uncovered_share
 from monitors.windows.window_counts import Outcome, SourceWindow
 
-_EVERY_ANSWER: Final = datetime.max.replace(tzinfo=UTC)
+EVERY_ANSWER: Final = datetime.max.replace(tzinfo=UTC)
+"""Later than every answer."""
 _NO_WAIT: Final = timedelta(0)
 
 
@@ -84,7 +85,7 @@ class Reading:
         spans = [
             (self.before.until.get(source), until)
             for source, until in self.after.until.items()
-            if until != _EVERY_ANSWER and until != self.before.until.get(source)
+            if until != EVERY_ANSWER and until != self.before.until.get(source)
         ]
         if not spans or not self.before.cursor:
             return None
@@ -95,7 +96,7 @@ class Reading:
     def limited_to(self, moment: datetime) -> "Reading":
         """The step cut short: answers that matured after this moment are left for the next."""
         until = {
-            source: max(min(end, moment), self.before.until.get(source, moment)) if end != _EVERY_ANSWER else end
+            source: max(min(end, moment), self.before.until.get(source, moment)) if end != EVERY_ANSWER else end
             for source, end in self.after.until.items()
         }
         return replace(self, after=replace(self.after, until=until))
@@ -106,8 +107,17 @@ def known_by(unit: BlockUnit, now: datetime) -> datetime:
     return last_closed_moment(unit, now)
 
 
-def plan_reading(rule: Rule, position: ReadPosition, new_rows: Sequence[Outcome], now: datetime) -> Reading:
-    """The next step, given the rows numbered after the cursor, in order; those known too late are left for later."""
+def plan_reading(
+    rule: Rule,
+    position: ReadPosition,
+    new_rows: Sequence[Outcome],
+    now: datetime,
+    complete_until: datetime = EVERY_ANSWER,
+) -> Reading:
+    """The next step, given the rows numbered after the cursor, in order; those known too late are left for later.
+
+    Of answers after `complete_until` some have no delayed labels yet, whose absence would say something.
+    """
     unit = rule.block
     closed = known_by(unit, now)
     known = [row for row in new_rows if row.known_at <= closed]
@@ -120,7 +130,9 @@ def plan_reading(rule: Rule, position: ReadPosition, new_rows: Sequence[Outcome]
         if wait is None:
             continue
         maturity[source] = wait
-        end = _EVERY_ANSWER if unit.period is None and source != "delayed" else mature_until(unit, wait, now)
+        end = EVERY_ANSWER if unit.period is None and source != "delayed" else mature_until(unit, wait, now)
+        if source == "delayed" and complete_until != EVERY_ANSWER:
+            end = min(end, mature_until(unit, _NO_WAIT, complete_until))
         until[source] = max(end, until.get(source, end))
     return Reading(position, ReadPosition(cursor, closed, until, lags), unit, maturity, now)
 
@@ -150,18 +162,20 @@ def _lags_with(position: ReadPosition, source: str, rows: Iterable[Outcome]) -> 
     return before.add(came) if came else before
 
 
-def source_windows(rule: Rule, reading: Reading | None, now: datetime) -> dict[str, SourceWindow]:
+def source_windows(
+    rule: Rule, reading: Reading | None, now: datetime, complete_until: datetime = EVERY_ANSWER
+) -> dict[str, SourceWindow]:
     """The answers whose labels the rule's window counts, by source: those of the last `window` that may be read.
 
-    A rule without detectors has no reading; then a delayed label counts when its answer is as old as the rule says. A
-    source is missing while it cannot be told how old its answers must be.
+    A rule without detectors has no reading; then a delayed label counts when its answer is as old as the rule says and
+    not after `complete_until`. A source is missing while it cannot be told how old its answers must be.
     """
     windows = dict[str, SourceWindow]()
     for source in rule.sources:
         late_share = None
         if reading is None:
             maturity = rule.mature if source == "delayed" and rule.mature is not None else _NO_WAIT
-            end = now - maturity
+            end = min(now - maturity, complete_until) if source == "delayed" else now - maturity
         elif source in reading.maturity:
             maturity, end = reading.maturity[source], min(reading.after.until[source], now)
             if source == "delayed":

@@ -6,7 +6,7 @@ of the same block that come within the same stretch. When a label is read depend
 never on how often somebody looked.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -24,6 +24,8 @@ class OutcomeBlock:
 
     read_at: datetime
     rows: tuple[Outcome, ...]
+    losses: tuple[float, ...]
+    """How wrong each row is, from 0 to 1."""
 
 
 def last_closed_moment(unit: BlockUnit, moment: datetime) -> datetime:
@@ -49,10 +51,24 @@ def reading_time(row: Outcome, unit: BlockUnit, maturity: timedelta, now: dateti
     return min(max(closed_at, known_at), last_closed_moment(unit, now))
 
 
+def error_of(row: Outcome) -> float:
+    """1 for a wrong answer, 0 for a right one."""
+    return float(row.label != row.truth)
+
+
+def loss_of(row: Outcome) -> float:
+    """How wrong the answer is, from 0 to 1, by what mistakes cost."""
+    return row.loss
+
+
 def group_into_blocks(
-    rows: Iterable[Outcome], unit: BlockUnit, maturity: timedelta, now: datetime
+    rows: Iterable[Outcome],
+    unit: BlockUnit,
+    maturity: timedelta,
+    now: datetime,
+    measure: Callable[[Outcome], float] = error_of,
 ) -> list[OutcomeBlock]:
-    """The rows as blocks, in the order in which they are read.
+    """The rows as blocks, in the order in which they are read, each row with how wrong it is by the measure.
 
     Rows without what the unit asks for, such as the tag of an entity, are grouped by their request.
     """
@@ -62,14 +78,13 @@ def group_into_blocks(
         blocks.setdefault((read_at, *block_key(unit, row.at, row.prediction_id, row.request_id, row.tags)), []).append(
             row
         )
-    grouped = [OutcomeBlock(key[0], tuple(members)) for key, members in blocks.items()]
+    grouped = [OutcomeBlock(key[0], tuple(rows), tuple(map(measure, rows))) for key, rows in blocks.items()]
     return sorted(grouped, key=lambda block: (block.read_at, min(row.seq for row in block.rows)))
 
 
-def mean_loss(rows: Sequence[Outcome], weights: Sequence[float]) -> float:
-    """The weighted share of wrong answers in a block (Hájek's mean)."""
-    wrong = sum(weight for row, weight in zip(rows, weights, strict=True) if row.label != row.truth)
-    return wrong / sum(weights)
+def mean_loss(block: OutcomeBlock, weights: Sequence[float]) -> float:
+    """The weighted mean of how wrong a block's answers are (Hájek's mean)."""
+    return sum(weight * loss for loss, weight in zip(block.losses, weights, strict=True)) / sum(weights)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from monitors.decisions.detectors.label_detector import (
     update_label_detector,
 )
 from monitors.decisions.detectors.label_reading import Reading
-from monitors.decisions.detectors.outcome_blocks import NO_SIZES, OutcomeBlock, group_into_blocks
+from monitors.decisions.detectors.outcome_blocks import NO_SIZES, OutcomeBlock, error_of, group_into_blocks, loss_of
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.e_detector import (
@@ -32,7 +32,7 @@ from monitors.statistics.e_detector import (
     has_alarmed,
     simple_null,
 )
-from monitors.statistics.golden_evidence import golden_null
+from monitors.statistics.golden_evidence import golden_mean_null, golden_null
 from monitors.windows.window import Baseline
 from monitors.windows.window_counts import Outcome
 
@@ -49,11 +49,16 @@ def null_hypothesis(rule: Rule, baseline: Baseline) -> CompositeNull | None:
 
     For a drop: the golden set's error share plus the threshold, whatever the former truly is; the golden counts are
     evidence about it, so that luck on the golden set blames no model, nor having been chosen by it among several.
+
+    For a rise of losses that are not all 0 or 1: the golden mean loss plus the threshold, the golden losses being the
+    evidence.
     """
     if rule.metric_spec.key_type == "class":
         return simple_null(rule.threshold)
     if not baseline.accuracy_total:
         return None
+    if rule.metric_spec.observes == "loss" and not baseline.loss_counts.keys() <= {0.0, 1.0}:
+        return golden_mean_null(baseline.loss_counts, 1.0, rule.threshold, baseline.golden_versions)
     errors = baseline.accuracy_total - baseline.accuracy_correct
     return golden_null(errors, baseline.accuracy_total, rule.threshold, baseline.golden_versions)
 
@@ -111,7 +116,7 @@ def update_detectors(
     if newly_alarmed:
         recent = _rows_by_stream(rule, names, recent_rows())
         for name in newly_alarmed:
-            after[name] = _with_change_point(after[name], recent[name], reading)
+            after[name] = _with_change_point(rule, after[name], recent[name], reading)
     return after
 
 
@@ -120,7 +125,7 @@ def count_new_labels(rule: Rule, rows: Sequence[Outcome], reading: Reading) -> d
     counts = dict[str, int]()
     for row in {row.prediction_id: row for row in rows}.values():
         if row.has_tags(rule.slice) and any(_reads(reading, row, source) for source in rule.sources):
-            name = row.truth if rule.metric_spec.key_type == "class" else WHOLE_STREAM
+            name = row.counted_truth if rule.metric_spec.key_type == "class" else WHOLE_STREAM
             counts[name] = counts.get(name, 0) + 1
     return counts
 
@@ -140,12 +145,13 @@ def _new_blocks(
     for source in rule.sources:
         new = [row for row in distinct if _reads(reading, row, source)]
         for name, of_stream in _rows_by_stream(rule, names, new).items():
-            blocks[name] += [(source, block) for block in _blocks(of_stream, source, reading)]
+            blocks[name] += [(source, block) for block in _blocks(rule, of_stream, source, reading)]
     return {name: sorted(found, key=lambda pair: pair[1].read_at) for name, found in blocks.items()}
 
 
-def _blocks(rows: Sequence[Outcome], source: str, reading: Reading) -> list[OutcomeBlock]:
-    return group_into_blocks(rows, reading.unit, reading.maturity.get(source, timedelta(0)), reading.now)
+def _blocks(rule: Rule, rows: Sequence[Outcome], source: str, reading: Reading) -> list[OutcomeBlock]:
+    measure = loss_of if rule.metric_spec.observes == "loss" else error_of
+    return group_into_blocks(rows, reading.unit, reading.maturity.get(source, timedelta(0)), reading.now, measure)
 
 
 def _reads(reading: Reading, row: Outcome, source: str) -> bool:
@@ -162,13 +168,13 @@ def _rows_by_stream(rule: Rule, names: Sequence[str], rows: Sequence[Outcome]) -
     """The rows that each stream of the rule reads: of a class those that truly show it."""
     rows_by_stream: dict[str, list[Outcome]] = {name: [] for name in names}
     for row in rows:
-        stream = rows_by_stream.get(row.truth, rows_by_stream.get(WHOLE_STREAM))
+        stream = rows_by_stream.get(row.counted_truth, rows_by_stream.get(WHOLE_STREAM))
         if stream is not None and row.has_tags(rule.slice):
             stream.append(row)
     return rows_by_stream
 
 
-def _with_change_point(detector: LabelDetector, rows: Sequence[Outcome], reading: Reading) -> LabelDetector:
+def _with_change_point(rule: Rule, detector: LabelDetector, rows: Sequence[Outcome], reading: Reading) -> LabelDetector:
     """An alarmed detector that says since when answers have been bad, by the source that says most, in their order.
 
     What came before the detector began anew says nothing.
@@ -178,7 +184,7 @@ def _with_change_point(detector: LabelDetector, rows: Sequence[Outcome], reading
         return detector
     part = detector.by_source[source]
     read = [row for row in rows if reading.has_read(row, source) and _estimates(row, source)]
-    newest_first = list(reversed(_blocks(read, source, reading)))
+    newest_first = list(reversed(_blocks(rule, read, source, reading)))
     labels = accumulate(len(block.rows) for block in newest_first)
     blocks = [block for block, n in zip(newest_first, labels, strict=True) if n <= part.n]
     if not blocks:

@@ -1,6 +1,7 @@
 """Alerts, their state changes and silences in the database; `monitors/alerts.py` decides what state follows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,54 @@ from monitors.alerts import Alert, AlertChange, Silence
 NUMERIC_FIELDS = ("value", "low", "high", "baseline", "threshold", "n")
 TIME_FIELDS = ("calm_since", "escalated_at", "changed_at")
 OPEN_STATES = ("pending", "firing", "acknowledged")
+
+
+@dataclass(frozen=True)
+class AlertRow:
+    """An alert as its row says it, for people; `numbers` are the JSON of NUMERIC_FIELDS and TIME_FIELDS."""
+
+    id: str
+    rule: str
+    key: str
+    model_name: str
+    model_version: int
+    state: str
+    severity: str
+    opened_at: datetime
+    since: datetime
+    fired_at: datetime | None
+    last_notified_at: datetime | None
+    numbers: Mapping[str, Any]
+    sentence: str
+    evaluation_id: str
+    notices: int
+
+
+@dataclass(frozen=True)
+class TransitionRow:
+    """A state change of an alert; `from_state` is None where it opened."""
+
+    id: str
+    alert_id: str
+    at: datetime
+    from_state: str | None
+    to_state: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class SilenceRow:
+    """A silence: whose notices stay away, until when, and who said so why."""
+
+    id: str
+    rule: str
+    key: str
+    severity: str
+    at: datetime
+    until: datetime
+    actor: str
+    comment: str
 
 
 def _parse_time(written: str | None) -> datetime | None:
@@ -119,20 +168,20 @@ def earliest_change_point(connection: Connection, alert_ids: Sequence[str]) -> d
 
 def list_alerts(
     connection: Connection, *, include_closed: bool = False, limit: int = 100, model_name: str | None = None
-) -> list[dict[str, Any]]:
-    """Alert rows for people, newest first: the open ones, or all of them, of one model or of every."""
+) -> list[AlertRow]:
+    """Alerts for people, newest first: the open ones, or all of them, of one model or of every."""
     query = select(alerts).order_by(alerts.c.id.desc()).limit(limit)
     if not include_closed:
         query = query.where(alerts.c.state.in_(OPEN_STATES))
     if model_name is not None:
         query = query.where(alerts.c.model_name == model_name)
-    return [dict(row._mapping) for row in connection.execute(query)]
+    return [AlertRow(**row._mapping) for row in connection.execute(query)]
 
 
-def list_transitions(connection: Connection, alert_id: str) -> list[dict[str, Any]]:
+def list_transitions(connection: Connection, alert_id: str) -> list[TransitionRow]:
     """The state changes of an alert, oldest first."""
     query = select(alert_transitions).where(alert_transitions.c.alert_id == alert_id).order_by(alert_transitions.c.id)
-    return [dict(row._mapping) for row in connection.execute(query)]
+    return [TransitionRow(**row._mapping) for row in connection.execute(query)]
 
 
 def create_silence(connection: Connection, silence: Silence, actor: str, now: datetime) -> str:
@@ -144,12 +193,12 @@ def create_silence(connection: Connection, silence: Silence, actor: str, now: da
     return silence_id
 
 
-def list_silences(connection: Connection, since: datetime | None = None, limit: int = 1000) -> list[dict[str, Any]]:
+def list_silences(connection: Connection, since: datetime | None = None, limit: int = 1000) -> list[SilenceRow]:
     """Silences for people, newest first: those that end after a moment, or all of them."""
     query = select(silences).order_by(silences.c.id.desc()).limit(limit)
     if since is not None:
         query = query.where(silences.c.until > since)
-    return [dict(row._mapping) for row in connection.execute(query)]
+    return [SilenceRow(**row._mapping) for row in connection.execute(query)]
 
 
 def end_silence(connection: Connection, silence_id: str, now: datetime) -> bool:

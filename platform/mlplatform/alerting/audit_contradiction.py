@@ -19,11 +19,11 @@ def write_checkpoint_or_notify(context: AppContext, checkpoint_writer: Checkpoin
         if error.faults:
             digest = sha256(error.faults[0].encode()).hexdigest()[:16]
             notice = AuditContradictionNotice(
-                model=context.pipeline.name,
+                model=context.model_name,
                 contradictions=error.faults,
                 at=now,
                 links=dashboard_links(context.settings.public_url),
-                idempotency_key=f"audit-contradiction-{context.pipeline.name}-{digest}-{now:%Y%m%d}",
+                idempotency_key=f"audit-contradiction-{context.model_name}-{digest}-{now:%Y%m%d}",
             )
             with context.database.write() as connection:
                 leases.require_lease(connection, lease)

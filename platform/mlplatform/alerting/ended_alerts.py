@@ -52,7 +52,7 @@ def enqueue_resolved_notice(
     """Put notices about alerts that recovered into the outbox, one per channel; returns how many."""
     now, posted = evaluation.at, 0
     for recipient in _recipients(connection, context.rules, subjects, now, rule.notify):
-        notice = build_alert_notice(connection, context.settings, rule, recipient.subjects, "resolved", evaluation)
+        notice = build_alert_notice(connection, context, rule, recipient.subjects, "resolved", evaluation)
         payload = render(notice, recipient.name, recipient.channel)
         if recipient.keeps_incidents and recipient.earlier_notice_ids:
             body = _closing_body(connection, recipient, now)

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, select
 
 from mlplatform.alerting import alert_records, evaluations
 from mlplatform.alerting.links import alert_links, image_link
+from mlplatform.context import AppContext
 from mlplatform.feedback import outcome_counts, outcomes
 from mlplatform.feedback.worst_errors import worst_errors
-from mlplatform.settings import Settings
 from mlplatform.store.tables.alerting import alerts as alert_rows
 from mlplatform.store.tables.retraining import retrainings as retraining_rows
 from monitors.alerts import Alert, NoticeKind
@@ -29,7 +29,7 @@ def drop_silenced(connection: Connection, subjects: Sequence[Subject], now: date
 
 def build_alert_notice(
     connection: Connection,
-    settings: Settings,
+    context: AppContext,
     rule: Rule,
     subjects: tuple[Subject, ...],
     kind: NoticeKind,
@@ -50,14 +50,14 @@ def build_alert_notice(
         subjects=subjects,
         at=evaluation.at,
         links=alert_links(
-            settings,
+            context.settings,
             evaluations.triggering_evaluation(connection, about[0]) or evaluation,
             to_acknowledge,
             training_run_of(connection, name, version),
         ),
         idempotency_key=idempotency_key(about, kind, evaluation.id),
         top_confusions=_top_confusions(connection, rule, about, evaluation) if errors_matter else (),
-        thumbnails=_worst_error_thumbnails(connection, settings, rule, about, evaluation) if errors_matter else (),
+        thumbnails=_worst_error_thumbnails(connection, context, rule, about, evaluation) if errors_matter else (),
         other_subjects=drop_silenced(connection, others, evaluation.at),
     )
 
@@ -100,7 +100,7 @@ def _alert_tags(rule: Rule, alert: Alert) -> dict[str, str]:
 
 
 def _worst_error_thumbnails(
-    connection: Connection, settings: Settings, rule: Rule, about: Sequence[Alert], evaluation: evaluations.Evaluation
+    connection: Connection, context: AppContext, rule: Rule, about: Sequence[Alert], evaluation: evaluations.Evaluation
 ) -> tuple[Thumbnail, ...]:
     """The worst errors about each alert in turn, MAX_THUMBNAILS together."""
     shown = about[:MAX_THUMBNAILS]
@@ -109,6 +109,7 @@ def _worst_error_thumbnails(
         for alert in shown
         for error in worst_errors(
             connection,
+            context.contracts,
             evaluation.model_name,
             evaluation.model_version,
             _alert_class(rule, alert),
@@ -122,9 +123,10 @@ def _worst_error_thumbnails(
     return tuple(
         Thumbnail(
             error.prediction_id,
-            f"{error.truth} read as {error.label}, {100 * error.confidence:.0f} %",
+            f"{error.truth} {'read' if error.png else 'answered'} as {error.label}, {100 * error.confidence:.0f} %",
             error.png,
-            image_link(settings, error.prediction_id),
+            "" if error.png is None else image_link(context.settings, error.prediction_id),
+            tuple((cell.name, cell.text) for cell in error.cells),
         )
         for error in errors
     )

@@ -43,7 +43,7 @@ def enqueue_alert_notice(
     if not audible or not reached:
         return 0
     # One notice, rendered for each channel.
-    notice = build_alert_notice(connection, context.settings, rule, audible, kind, evaluation)
+    notice = build_alert_notice(connection, context, rule, audible, kind, evaluation)
     alert_ids = [subject.alert.id for subject in audible]
     return sum(
         outbox.enqueue(

@@ -2,6 +2,9 @@
 
 `dispatcher.py` sends what is due, `schedule_retry` plans the next attempt after a failure.
 
+What a notice says, values of customers among it, is kept until it is delivered, given up or overtaken; then only which
+alerts it was about, and of an incident what closes it.
+
 A notice's idempotency key is derived from its cause, so a receiver recognises a repeated delivery as the same.
 """
 
@@ -19,6 +22,10 @@ from mlplatform.store.tables.alerting import alerts, outbox
 from monitors.alerts import Alert
 
 OPEN_STATES: Final = ("waiting", "failed")
+CONTENTS: Final = ("body", "message")
+"""Where payloads hold what is sent."""
+KEEPS_INCIDENTS: Final = "alertmanager"
+"""The type of channel whose incidents are closed by the labels that opened them; its bodies show no input."""
 FIRING_KINDS: Final = ("firing", "repeat", "escalated")
 CRITICAL: Final = "critical"
 
@@ -159,7 +166,9 @@ def load_payloads(connection: Connection, ids: Sequence[str]) -> list[dict[str, 
 def supersede(connection: Connection, ids: Sequence[str]) -> int:
     """Let notices that still wait go unsent, because what follows them says more; returns how many."""
     waiting = outbox.c.id.in_(ids) & (outbox.c.state == "waiting")
-    return connection.execute(update(outbox).where(waiting).values(state="overtaken")).rowcount
+    count = connection.execute(update(outbox).where(waiting).values(state="overtaken")).rowcount
+    _drop_contents(connection, ids)
+    return count
 
 
 def mark_delivered(connection: Connection, message_id: str, now: datetime) -> None:
@@ -169,6 +178,25 @@ def mark_delivered(connection: Connection, message_id: str, now: datetime) -> No
         .where(outbox.c.id == message_id)
         .values(state="delivered", delivered_at=now, attempts=outbox.c.attempts + 1, last_error=None)
     )
+    _drop_contents(connection, [message_id])
+
+
+def drop_sent_contents(connection: Connection, after: str = "", limit: int = 500) -> str | None:
+    """Drop what closed notices say, from before that went with them; returns the last id looked at, None at the end."""
+    closed = select(outbox.c.id).where(outbox.c.id > after, outbox.c.state != "waiting")
+    ids = list(connection.scalars(closed.order_by(outbox.c.id).limit(limit)))
+    _drop_contents(connection, ids)
+    return ids[-1] if ids else None
+
+
+def _drop_contents(connection: Connection, ids: Sequence[str]) -> None:
+    """Drop what those of these notices say that wait no more."""
+    query = select(outbox.c.id, outbox.c.payload).where(outbox.c.id.in_(ids), outbox.c.state != "waiting")
+    for row in connection.execute(query).all():
+        payload = row.payload
+        if payload.get("type") != KEEPS_INCIDENTS and any(name in payload for name in CONTENTS):
+            left = {name: value for name, value in payload.items() if name not in CONTENTS}
+            connection.execute(update(outbox).where(outbox.c.id == row.id).values(payload=left))
 
 
 def schedule_retry(
@@ -197,6 +225,7 @@ def schedule_retry(
             payload=dict(message.payload),
         )
     )
+    _drop_contents(connection, [message.id])
     return state if scheduled.rowcount else "delivered"
 
 

@@ -32,7 +32,7 @@ def notify_recording_loss(connection: Connection, context: AppContext) -> int:
 def _find_losses(connection: Connection, context: AppContext, now: datetime) -> Iterator[RecordingLossNotice]:
     for beat in leases.recent_heartbeats(connection, now - ALIVE_PERIOD, now + ALIVE_PERIOD):
         recorder_counts = beat.details.get("recorder") or {}
-        if beat.component == "api" and beat.is_about(context.pipeline.name):
+        if beat.component == "api" and beat.is_about(context.model_name):
             yield from _server_losses(context, beat, recorder_counts, now)
     if (path := database_file(context.settings.store_url)) is not None:
         for replacement in read_replacements(path, now - REPLACEMENT_PERIOD):
@@ -66,7 +66,7 @@ def _build_loss(
     replaced: str = "",
 ) -> RecordingLossNotice:
     return RecordingLossNotice(
-        model=context.pipeline.name,
+        model=context.model_name,
         instance=instance,
         dropped=dropped,
         refused=refused,

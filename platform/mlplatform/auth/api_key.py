@@ -17,7 +17,7 @@ from typing import Final, Literal, get_args
 
 from mlplatform.errors import InvalidInputError
 
-Scope = Literal["predict", "feedback", "audit", "admin"]
+Scope = Literal["predict", "feedback", "audit", "review", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 PREFIX: Final = "mlp"
 _DIGITS: Final = string.digits + string.ascii_letters

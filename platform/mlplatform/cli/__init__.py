@@ -7,6 +7,7 @@ import io
 import os
 import sys
 
+from mlplatform.cli.adoption import adopt
 from mlplatform.cli.alerts import alerts_app
 from mlplatform.cli.audit import audit_app
 from mlplatform.cli.datasets import data_app
@@ -31,6 +32,7 @@ app.add_typer(feedback_app, name="feedback")
 app.add_typer(models_app, name="models")
 app.add_typer(edge_app, name="edge")
 app.command("export")(export_model)
+app.command("adopt")(adopt)
 app.add_typer(recording_app, name="recording")
 app.add_typer(retention_app, name="retention")
 

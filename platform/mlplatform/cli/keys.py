@@ -14,7 +14,9 @@ keys_app = typer.Typer(help="API keys of the server.", no_args_is_help=True)
 @keys_app.command("create")
 def create_api_key(
     name: Annotated[str, typer.Argument(help="Who will hold it; recorded with everything done by it.")],
-    scope: Annotated[list[str], typer.Option("--scope", help="predict, feedback, audit or admin; may be repeated.")],
+    scope: Annotated[
+        list[str], typer.Option("--scope", help="predict, feedback, audit, review or admin; may be repeated.")
+    ],
     expires: Annotated[str | None, typer.Option("--expires", help="How long it lives: 12h, 90d.")] = None,
     by: ByOption = "cli",
     as_json: JsonOption = False,

@@ -1,4 +1,4 @@
-"""`platform models`: list, card, promote, rollback, quarantine, shadow, canary."""
+"""`platform models`: list, card, promote, approve, reject, rollback, quarantine, shadow, canary."""
 
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ RolloutRole = Literal["shadow", "canary"]
 
 @models_app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
-    """Versions with their probation and quarantine, the champion and the newest promotions."""
+    """Versions with their probation and quarantine, the champion, what waits for approval and the newest promotions."""
     from mlplatform.context import create_context
     from mlplatform.operations.queries import model_overview
     from mlplatform.serialization import to_jsonable
@@ -28,6 +28,9 @@ def list_models(as_json: JsonOption = False) -> None:
     rows = [row | {"gate": row["tags"].get("gate")} for row in overview["versions"]]
     about = ("version", "aliases", "gate", "probation", "quarantine", "created_at", "run_id")
     print_table(overview["model"], rows, about, "no version yet")
+    for waiting in (each for each in overview["approvals"] if each["state"] == "waiting"):
+        sentence = f"version {waiting['version']} waits for approval until {waiting['expires_at']}: {waiting['reason']}"
+        echo(None, sentence, as_json=False)
     columns = ("seq", "kind", "from_version", "to_version", "at", "actor", "reason")
     if overview["trial"] is not None:
         echo(None, overview["trial"]["text"], as_json=False)
@@ -76,6 +79,41 @@ def promote(
     )
 
 
+@models_app.command("approve")
+def approve(
+    version: int,
+    comment: Annotated[str, typer.Option("--comment", help="Kept with the promotion and in the audit log.")] = "",
+    by: ByOption = "cli",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the candidate that waits for approval champion."""
+    from mlplatform.context import create_context
+    from mlplatform.operations.approval_actions import approve_version
+    from mlplatform.serialization import to_jsonable
+    from mlplatform.settings import load_settings
+
+    promotion = approve_version(create_context(load_settings()), version, by, comment)
+    sentence = f"version {version} is champion now, after {promotion.from_version}"
+    echo(to_jsonable(promotion), sentence, as_json)
+
+
+@models_app.command("reject")
+def reject(
+    version: int,
+    comment: Annotated[str, typer.Option("--comment", help="Why; kept in the audit log.")],
+    by: ByOption = "cli",
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse the candidate that waits for approval; the champion stays."""
+    from mlplatform.context import create_context
+    from mlplatform.operations.approval_actions import reject_version
+    from mlplatform.serialization import to_jsonable
+    from mlplatform.settings import load_settings
+
+    approval = reject_version(create_context(load_settings()), version, by, comment)
+    echo(to_jsonable(approval), f"version {version} was rejected; the champion stays", as_json)
+
+
 @models_app.command("rollback")
 def rollback(reason: ReasonOption = "rolled back by hand", by: ByOption = "cli", as_json: JsonOption = False) -> None:
     """Restore the champion before the current one, which goes into quarantine."""
@@ -85,7 +123,7 @@ def rollback(reason: ReasonOption = "rolled back by hand", by: ByOption = "cli",
     from mlplatform.settings import load_settings
 
     context = create_context(load_settings())
-    promotion = promotion_service(context).rollback(context.pipeline.name, by, reason)
+    promotion = promotion_service(context).rollback(context.model_name, by, reason)
     echo(
         to_jsonable(promotion),
         f"version {promotion.to_version} is champion again, after {promotion.from_version}",
@@ -129,16 +167,27 @@ def canary(
     version: int,
     share: Annotated[float, typer.Option("--share", help="Share of clients that it answers.")] = 0.1,
     stop: StopOption = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even where the gate did not pass it, or it waits for approval.")
+    ] = False,
     reason: ReasonOption = "by hand",
     by: ByOption = "cli",
     as_json: JsonOption = False,
 ) -> None:
     """Let a version answer a share of the clients, until it is stopped or found worse than the champion."""
-    _start_or_stop(version, "canary", share, stop, reason, by, as_json)
+    _start_or_stop(version, "canary", share, stop, reason, by, as_json, force=force)
 
 
 def _start_or_stop(
-    version: int, role: RolloutRole, share: float, stop: bool, reason: str, by: str, as_json: bool
+    version: int,
+    role: RolloutRole,
+    share: float,
+    stop: bool,
+    reason: str,
+    by: str,
+    as_json: bool,
+    *,
+    force: bool = False,
 ) -> None:
     from mlplatform.context import create_context
     from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
@@ -150,7 +199,7 @@ def _start_or_stop(
         rollout = stop_rollout(context, version, role, by, reason)
         sentence = f"version {version} is no {role} any more"
     else:
-        rollout = begin_rollout(context, version, role, share, by, reason)
+        rollout = begin_rollout(context, version, role, share, by, reason, force=force)
         sentence = (
             f"version {version} is tried as {role} beside version {rollout.beside}; servers load it within seconds"
         )

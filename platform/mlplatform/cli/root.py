@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -175,12 +175,16 @@ def status(
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
+    task: Annotated[
+        Literal["images", "table"], typer.Option(help="What the model reads; a table's rules go by day.")
+    ] = "images",
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented alerts.yaml and .env.example."""
+    """Write a commented alerts.yaml, for the model of the settings, and .env.example."""
     from mlplatform.operations.scaffold import write_scaffold
+    from mlplatform.settings import load_settings
 
-    written = write_scaffold(folder, force)
+    written = write_scaffold(folder, force, load_settings().model_name, task)
     echo([str(path) for path in written], "written: " + ", ".join(map(str, written)), as_json)
 
 

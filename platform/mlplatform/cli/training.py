@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mlplatform.audit import audit_entries
 from mlplatform.cli.exit_codes import EXIT_FAILED
 from mlplatform.cli.output import ProgressBar
 from mlplatform.context import AppContext, create_context
 from mlplatform.host.console import console, echo
 from mlplatform.host.control_characters import escape_controls
-from mlplatform.operations.operator_actions import cancel_retraining
+from mlplatform.operations.operator_actions import cancel_retraining, request_retraining
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.label_use import usage_sentence
 from mlplatform.serialization import to_jsonable
@@ -24,6 +23,7 @@ from mlplatform.store.leadership import leader_lease_name
 from mlplatform.store.short_ids import resolve_id
 
 if TYPE_CHECKING:
+    from pipelines.pipeline import Pipeline
     from pipelines.recipe import Recipe
     from pipelines.training.recipe_search import SearchResult
 
@@ -34,24 +34,31 @@ def run_training(
     pipeline: str | None, recipe: str | None, reason: str, data_dir: Path | None, trials: int, as_json: bool
 ) -> None:
     """`platform train`."""
+    from mlplatform.retraining.training_pipeline import training_pipeline
     from mlplatform.retraining.worker import training_worker
 
     context = create_context(load_settings(pipeline=pipeline, data_dir=data_dir))
-    worker = training_worker(context)
-    chosen = worker.select_recipe(context.pipeline, recipe)
-    search = _search_recipe(context, chosen, trials, as_json) if trials else None
+    worker, family = training_worker(context), training_pipeline(context.settings)
+    chosen = worker.inputs.select_recipe(family, recipe)
+    search = _search_recipe(context, family, chosen, trials, as_json) if trials else None
     with ProgressBar("training", quiet=as_json) as bar:
         outcome = worker.train(
-            context.pipeline,
+            family,
             reason,
             "cli",
             recipe=chosen if search is None else search.recipe,
             on_epoch=lambda m: bar.update(m.epoch, m.epochs, f"validation accuracy {m.validation_accuracy:.3f}"),
         )
     candidate, verdict = outcome.candidate, outcome.candidate.verdict
-    promoted = outcome.promotion is not None
+    promoted, approval = outcome.promotion is not None, outcome.approval
+    ending = "it is champion now" if promoted else "it is challenger, the champion stays"
+    if approval is not None:
+        ending = (
+            f"it waits for approval until {approval.expires_at:%Y-%m-%d %H:%M} UTC: "
+            f"`platform models approve {candidate.version}`"
+        )
     value = {
-        "model": context.pipeline.name,
+        "model": context.model_name,
         "version": candidate.version,
         "run_id": candidate.run_id,
         "golden_accuracy": candidate.scores.accuracy,
@@ -59,12 +66,12 @@ def run_training(
         "reasons": verdict.reasons,
         "labels": outcome.label_summary,
         "promoted": promoted,
+        "waits_for_approval": approval is not None,
         "seconds": round(candidate.seconds, 1),
     } | ({} if search is None else {"search": {"best": asdict(search.best_trial), "trials": len(search.trials)}})
     sentence = (
-        f"version {candidate.version} of {context.pipeline.name}: golden accuracy "
-        f"{candidate.scores.accuracy:.2%}; gate: {verdict.outcome}; "
-        + ("it is champion now" if promoted else "it is challenger, the champion stays")
+        f"version {candidate.version} of {context.model_name}: golden accuracy "
+        f"{candidate.scores.accuracy:.2%}; gate: {verdict.outcome}; {ending}"
     )
     lines = [sentence, *verdict.reasons, *filter(None, [outcome.label_summary])]
     echo(value, "\n".join(map(escape_controls, lines)), as_json)
@@ -72,20 +79,14 @@ def run_training(
 
 def queue_retraining(reason: str, wait: bool, dry_run: bool, pipeline: str | None, as_json: bool) -> None:
     """`platform retrain`."""
+    from pipelines.discovery import locate_pipeline
+
+    if pipeline is not None:
+        locate_pipeline(pipeline)  # a name that nobody knows is refused now, and not by the watcher's worker
     context = create_context(load_settings(pipeline=pipeline))
-    now = context.clock()
-    with context.database.write() as connection:
-        queued, fresh = retraining_queue.request(
-            connection,
-            pipeline=context.pipeline.name,
-            reason=reason,
-            trigger="manual",
-            requested_by="cli",
-            now=now,
-            dry_run=dry_run,
-        )
-        audit_entries.append(connection, "cli", "ask-retrain", f"retraining/{queued}", now, {"reason": reason})
-        leader = leases.current_holder(connection, leader_lease_name(context.pipeline.name), now)
+    queued, fresh = request_retraining(context, reason, "cli", dry_run=dry_run)
+    with context.database.read() as connection:
+        leader = leases.current_holder(connection, leader_lease_name(context.model_name), context.clock())
     if not wait:
         hint = "" if leader else "; no watcher is on duty, start `platform watch`"
         verb = "queued" if fresh else "joins the queued"
@@ -133,17 +134,20 @@ def _progress_text(row: retraining_queue.Retraining) -> str:
     return ", ".join(words)
 
 
-def _search_recipe(context: AppContext, base: "Recipe", trials: int, quiet: bool) -> "SearchResult":
+def _search_recipe(
+    context: AppContext, pipeline: "Pipeline", base: "Recipe", trials: int, quiet: bool
+) -> "SearchResult":
     """The best recipe of a search on base rows; its study is kept in the home folder and goes on with each call."""
+    from pipelines.recipe import network_recipe
     from pipelines.training.recipe_search import search
     from pipelines.training.training_mix import subsample
 
-    split = context.pipeline.load(context.settings.data_dir)
+    split = pipeline.load(context.settings.data_dir)
     with ProgressBar("searching", quiet=quiet) as bar:
         done = itertools.count(1)
         return search(
-            context.pipeline,
-            base,
+            pipeline,
+            network_recipe(base),
             subsample(split.train, base.max_train_rows),
             split.validation,
             context.tracking,

@@ -16,21 +16,20 @@ def run_tuning(forget: bool, pipeline: str | None, as_json: bool) -> None:
     from mlplatform.predictions import compute_configs
     from mlplatform.serve.host_class import host_class
     from mlplatform.serve.inference.model_slot import ModelSlot
-    from mlplatform.serve.inference.request_decoder import ImageDecoder
+    from mlplatform.serve.inference.request_decoder import Decoders
     from mlplatform.serve.tuning.tuner import Tuner, open_champion
 
     context = create_context(load_settings(pipeline=pipeline))
-    family, settings, host = context.pipeline, context.settings, host_class()
+    name, settings, host = context.model_name, context.settings, host_class()
     if forget:
         with context.database.write() as connection:
-            is_deleted = compute_configs.delete_config(connection, family.name, host)
+            is_deleted = compute_configs.delete_config(connection, name, host)
             details = {"found": is_deleted}
             audit_entries.append(connection, "cli", "forget-tuning", f"host/{host}", context.clock(), details)
         text = f"servers on {host} compute as their settings say" if is_deleted else f"nothing was tuned on {host}"
         echo({"host_class": host, "forgotten": is_deleted}, text, as_json)
         return
-    decoder = ImageDecoder(family.height, family.width, settings.max_images, settings.max_megapixels * 1e6)
-    tuner = Tuner(context, ModelSlot(), decoder)
+    tuner = Tuner(context, ModelSlot(), Decoders(settings.max_images, settings.max_megapixels * 1e6))
     result = tuner.tune(open_champion(context, tuner.backend_config()))
     with context.database.write() as connection:
         audit_entries.append(
@@ -40,7 +39,7 @@ def run_tuning(forget: bool, pipeline: str | None, as_json: bool) -> None:
         print_json(result)
         return
     rows = [{"when": when, "plan": _describe_config(result[when]), **result[when]} for when in ("before", "after")]
-    print_table(f"serving {family.name} on {host}", rows, BENCHMARK_COLUMNS, "")
+    print_table(f"serving {name} on {host}", rows, BENCHMARK_COLUMNS, "")
     console().print(f"{len(result['tried'])} plans were measured; servers take the best over at their next look")
 
 

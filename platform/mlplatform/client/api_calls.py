@@ -25,19 +25,26 @@ class ArrayLike(Protocol):
     def tolist(self) -> Any: ...  # noqa: ANN401 - numpy's own type
 
 
+RowValue = str | float | bool | None
+RowTags = Mapping[str, str] | Sequence[Mapping[str, str] | None]
+"""The tags of all rows, or those of each row."""
 ImageInput = bytes | Sequence[Sequence[float]] | ArrayLike
 """A PNG or JPEG, or rows of grey values."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A label for one prediction; `at` is when it was given, by default now."""
+    """A label for one prediction, named by its id or, where that is "", by the reference that its row was sent with.
+
+    `at` is when it was given, by default now.
+    """
 
     prediction_id: str
     label: str
     source: SubmittedSource = "correction"
     reviewer: str = ""
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,31 @@ def predict(
 ) -> ApiRequest[PredictResponse]:
     """Ask for answers. Under one `key`, a new one unless given, a request sent again is the same answer."""
     names = {"client_id": client_id, "request_id": request_id, "tags": dict(tags or {})}
-    body = {"images": [_encode_image(picture) for picture in images]} | {
-        name: value for name, value in names.items() if value
-    }
+    return _predict({"images": [_encode_image(picture) for picture in images]} | names, idempotency_key)
+
+
+def predict_rows(
+    rows: Sequence[Mapping[str, RowValue]],
+    references: Sequence[str | None] | None = None,
+    client_id: str = "",
+    request_id: str = "",
+    tags: RowTags | None = None,
+    idempotency_key: str | None = None,
+    subjects: Sequence[str | None] | None = None,
+) -> ApiRequest[PredictResponse]:
+    """Ask for answers to rows of a table, each with a key of the caller's own where `references` are given.
+
+    `subjects` say whom each row is about; `tags` are those of all rows, or a list with each row's own.
+    """
+    names = {"references": references and list(references), "subjects": subjects and list(subjects)}
+    given = dict(tags or {}) if tags is None or isinstance(tags, Mapping) else [each and dict(each) for each in tags]
+    texts = {"client_id": client_id, "request_id": request_id, "tags": given}
+    document = {"rows": [dict(row) for row in rows], **names, **texts}
+    return _predict(document, idempotency_key)
+
+
+def _predict(document: Mapping[str, Any], idempotency_key: str | None) -> ApiRequest[PredictResponse]:
+    body = {name: value for name, value in document.items() if value or name in ("images", "rows")}
     headers = {"idempotency-key": idempotency_key or str(uuid4())}
     return ApiRequest(
         "POST", "/v1/predict", lambda response: PredictResponse.from_json(response.json()), body, headers=headers
@@ -104,7 +133,7 @@ def feedback(labels: Sequence[Label]) -> ApiRequest[tuple[FeedbackResult, ...]]:
     """Give labels: all are taken or none. They carry their time, so the same sent again changes nothing."""
     rows = [
         {
-            "prediction_id": label.prediction_id,
+            **({"reference": label.reference} if label.reference else {"prediction_id": label.prediction_id}),
             "label": label.label,
             "source": label.source,
             "reviewer": label.reviewer,

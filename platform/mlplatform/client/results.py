@@ -17,6 +17,8 @@ class Prediction:
     probabilities: Mapping[str, float]
     model: str
     version: int
+    characters: tuple[float, ...] = ()
+    """How sure each character of a text is; empty for a class."""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Prediction":
@@ -28,6 +30,7 @@ class Prediction:
             probabilities={str(name): float(value) for name, value in raw["probabilities"].items()},
             model=str(raw["model"]["name"]),
             version=int(raw["model"]["version"]),
+            characters=tuple(map(float, raw.get("characters", ()))),
         )
 
 
@@ -94,6 +97,10 @@ class PredictionDetail:
     tags: Mapping[str, str]
     role: str
     labels: tuple[LabelRecord, ...]
+    reference: str = ""
+    subject: str = ""
+    row: Mapping[str, Any] | None = None
+    """The row of a table that was answered; None for a picture."""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "PredictionDetail":
@@ -108,37 +115,43 @@ class PredictionDetail:
             tags=dict(raw["tags"]),
             role=str(raw["role"]),
             labels=tuple(LabelRecord.from_json(label) for label in raw["labels"]),
+            reference=str(raw.get("reference", "")),
+            subject=str(raw.get("subject", "")),
+            row=raw.get("row"),
         )
 
 
 @dataclass(frozen=True)
 class ReviewAssignment:
-    """A picture to be labelled, as PNG, held until a moment."""
+    """An input to be labelled, held until a moment: a picture as PNG, or a row's values by column."""
 
     prediction_id: str
     at: datetime
     png: bytes
     until: datetime
+    row: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ReviewAssignment":
         """From JSON."""
         times = (datetime.fromisoformat(raw[name]) for name in ("at", "until"))
         at, until = times
-        return cls(str(raw["prediction_id"]), at, b64decode(raw["image"]), until)
+        return cls(str(raw["prediction_id"]), at, b64decode(raw["image"]), until, raw.get("row"))
 
 
 @dataclass(frozen=True)
 class ReviewBatch:
-    """What to review next, and the labels to choose from."""
+    """What to review next, the classes to choose from, none where labels are texts, and what is allowed in words."""
 
     answers: tuple[ReviewAssignment, ...]
     classes: tuple[str, ...]
+    allowed: str = ""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ReviewBatch":
         """From JSON."""
-        return cls(tuple(ReviewAssignment.from_json(item) for item in raw["answers"]), tuple(map(str, raw["classes"])))
+        answers = tuple(ReviewAssignment.from_json(item) for item in raw["answers"])
+        return cls(answers, tuple(map(str, raw["classes"])), str(raw.get("allowed", "")))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from mlplatform.client import api_calls
-from mlplatform.client.api_calls import ApiRequest, ImageInput, Label
+from mlplatform.client.api_calls import ApiRequest, ImageInput, Label, RowTags, RowValue
 from mlplatform.client.results import FeedbackResult, PredictionDetail, PredictResponse, RetrainingQueued, ReviewBatch
 from mlplatform.client.retries import AttemptResult, RetryPolicy, retry_steps
 from mlplatform.network.proxies import is_local_url
@@ -57,8 +57,24 @@ class Client:
         """Answers to pictures (PNG, JPEG or rows of grey values), each recorded under its id."""
         return self.execute(api_calls.predict(images, client_id, request_id, tags, idempotency_key))
 
+    def predict_rows(
+        self,
+        rows: Sequence[Mapping[str, RowValue]],
+        references: Sequence[str | None] | None = None,
+        *,
+        client_id: str = "",
+        request_id: str = "",
+        tags: RowTags | None = None,
+        idempotency_key: str | None = None,
+        subjects: Sequence[str | None] | None = None,
+    ) -> PredictResponse:
+        """Answers to rows of a table, each recorded under its id and, where given, its reference and subject."""
+        return self.execute(
+            api_calls.predict_rows(rows, references, client_id, request_id, tags, idempotency_key, subjects)
+        )
+
     def feedback(self, labels: Sequence[Label]) -> tuple[FeedbackResult, ...]:
-        """Give labels by prediction id: all are taken or none."""
+        """Give labels by prediction id or reference: all are taken or none."""
         return self.execute(api_calls.feedback(labels))
 
     def prediction(self, prediction_id: str) -> PredictionDetail:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlplatform.demo.traffic import sample_mask
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
+from pipelines.image.image_examples import image_examples
 from pipelines.image.simulated_shift import simulate_scanner_shift
 
 SPLIT_SHARES = (0.22, 0.56, 0.22)
@@ -43,12 +44,12 @@ rules:
 class DemoData:
     """Three sets of images that never overlap: as trained for, then through the second scanner, twice."""
 
-    before_shift: ImageSet
-    after_shift: ImageSet
-    after_swap: ImageSet
+    before_shift: Examples
+    after_shift: Examples
+    after_swap: Examples
 
 
-def split_for_acts(stream: ImageSet, seed: int) -> DemoData:
+def split_for_acts(stream: Examples, seed: int) -> DemoData:
     """Shuffle the stream and deal it to the acts; each underlying image appears in one act only."""
     order = np.random.default_rng(seed).permutation(len(stream))[:MAX_IMAGES]
     ends = np.cumsum([int(len(order) * share) for share in SPLIT_SHARES])
@@ -56,9 +57,11 @@ def split_for_acts(stream: ImageSet, seed: int) -> DemoData:
     return DemoData(before, apply_shift(after, SHIFT_SEED), apply_shift(after_swap, SHIFT_SEED + 1))
 
 
-def apply_shift(images: ImageSet, seed: int) -> ImageSet:
+def apply_shift(images: Examples, seed: int) -> Examples:
     """The images as the second scanner sees them."""
-    return ImageSet(simulate_scanner_shift(images.images, seed), images.labels, f"{images.name}/second-scanner")
+    return image_examples(
+        simulate_scanner_shift(images_of(images.batch), seed), images.labels, f"{images.name}/second-scanner"
+    )
 
 
 def expected_label_count(world: DemoData, seed: int) -> int:

@@ -22,14 +22,15 @@ from mlplatform.demo.demo_images import (
     split_for_acts,
 )
 from mlplatform.demo.demo_settings import child_environment, demo_settings
+from mlplatform.demo.errors import DemoFailedError
 from mlplatform.demo.presenter import Presenter
 from mlplatform.demo.receivers import Mailbox, run_receivers
 from mlplatform.demo.traffic import AnsweredRequest, TrafficCounts, TrafficGenerator, accuracy
-from mlplatform.errors import DemoFailedError
 from mlplatform.host.processes import ProcessGroup, exit_on_signals, free_port, http_ok
 from mlplatform.operations.local_stack import mlflow_url, start_platform
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.training_pipeline import training_pipeline
 from mlplatform.retraining.worker import TrainingOutcome, training_worker
 from mlplatform.settings import Settings, load_settings
 from monitors.notices.webhook_signature import verify
@@ -93,7 +94,8 @@ class _DemoRun:
 
     def train_initial_version(self) -> tuple[TrainingOutcome, DemoData]:
         """Act 1."""
-        split = self.context.pipeline.load(self.settings.data_dir)
+        pipeline = training_pipeline(self.settings)
+        split = pipeline.load(self.settings.data_dir)
         world = split_for_acts(split.stream, self.settings.seed)
         sides = {name: len(getattr(split, name)) for name in ("train", "validation", "golden", "stream")}
         self.presenter.print_line(
@@ -101,7 +103,7 @@ class _DemoRun:
         )
         with self.presenter.progress_bar("training") as bar:
             outcome = training_worker(self.context).train(
-                self.context.pipeline,
+                pipeline,
                 "first version of the demo",
                 "demo",
                 on_epoch=lambda m: bar(m.epoch, m.epochs, f"validation accuracy {m.validation_accuracy:.3f}"),
@@ -114,6 +116,11 @@ class _DemoRun:
             f"(95 %: {judgement.accuracy_low:.1%} to {judgement.accuracy_high:.1%}); model card registered"
         )
         return outcome, world
+
+    def _classes(self) -> tuple[str, ...]:
+        """The classes of the model, by whose places its images are labelled."""
+        with self.context.database.read() as connection:
+            return self.context.contracts.label_rules(connection, self.context.model_name).classes
 
     def start_services(self, world: DemoData) -> None:
         """Act 2."""
@@ -131,7 +138,7 @@ class _DemoRun:
         self.presenter.print_line(", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items()))
         once = RetryPolicy(max_attempts=1)  # a request that fails is to be seen, not mended
         client = self.stack.enter_context(Client(self.settings.public_url, timeout=30.0, retry_policy=once))
-        self.traffic = TrafficGenerator(client, self.context.pipeline.classes, self.counts)
+        self.traffic = TrafficGenerator(client, self._classes(), self.counts)
 
     def send_known_traffic(self, world: DemoData) -> list[AnsweredRequest]:
         """Act 3."""
@@ -266,9 +273,7 @@ class _DemoRun:
         [rule] = [rule for rule in self.context.rules.rules if rule.name == "accuracy-drop"]
         with self.context.database.read() as connection:
             history = promotion_history.promotion_history(connection, "digits")
-            windows = [
-                load_window(connection, self.context.pipeline.classes, rule, item, utc_now()) for item in history[:2]
-            ]
+            windows = [load_window(connection, self.context.contracts, rule, item, utc_now()) for item in history[:2]]
         path = self.settings.home / "report.html"
         write_window_comparison(windows[0], windows[1], rule.sources, path)
         return path

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlplatform.client import Client, ClientError, Label
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.image.grey_png import encode_png
 
 LABEL_BATCH_SIZE = 20
@@ -61,14 +61,14 @@ class TrafficGenerator:
     workers: int = 2
 
     def send_images(
-        self, images: ImageSet, client_id: str, on_sent: Callable[[int], None] = lambda _: None
+        self, images: Examples, client_id: str, on_sent: Callable[[int], None] = lambda _: None
     ) -> list[AnsweredRequest]:
         """Send every image as a request of its own; failed requests are tallied and left out."""
         answered: list[AnsweredRequest] = []
         with ThreadPoolExecutor(self.workers) as pool:
             work = (
                 pool.submit(self.send_image, image, self.classes[label], client_id)
-                for image, label in zip(images.images, images.labels, strict=True)
+                for image, label in zip(images_of(images.batch), images.labels, strict=True)
             )
             for done, future in enumerate(list(work), start=1):
                 sent = future.result()
@@ -98,13 +98,13 @@ class TrafficGenerator:
         return len(picked)
 
     @contextmanager
-    def in_background(self, images: ImageSet, client_id: str, pause: float) -> Iterator[None]:
+    def in_background(self, images: Examples, client_id: str, pause: float) -> Iterator[None]:
         """Keep sending the images in turn until the block ends."""
         stopping = threading.Event()
 
         def run() -> None:
             while not stopping.is_set():
-                for image, label in zip(images.images, images.labels, strict=True):
+                for image, label in zip(images_of(images.batch), images.labels, strict=True):
                     if stopping.wait(pause):
                         return
                     self.send_image(image, self.classes[label], client_id)

@@ -19,6 +19,7 @@ from mlplatform.predictions.review_samples import UNIT_WEIGHT
 from mlplatform.store.tables.feedback import feedback, outcomes
 from monitors.rules.alerts_config import Source
 from monitors.windows.window_counts import Outcome
+from registry.prediction_task import Task
 
 LabelPosition = tuple[datetime, int, str]
 """The order of labels of one moment, as `outcomes` numbers them: newly labelled predictions first, then changed ones,
@@ -38,8 +39,8 @@ class LabelEvent:
     new_sources: tuple[Source, ...]
 
 
-def label_events(connection: Connection, model_name: str, version: int) -> list[LabelEvent]:
-    """A version's labels in the order they came to count, each change of a label included.
+def label_events(connection: Connection, model_name: str, version: int, task: Task) -> list[LabelEvent]:
+    """A version's labels in the order they came to count, each change of a label included; `task` is the version's.
 
     A clock that was set back does not bring them out of order: a label counts no earlier than those numbered before it.
     """
@@ -51,11 +52,11 @@ def label_events(connection: Connection, model_name: str, version: int) -> list[
     for row, at in zip(rows, times, strict=True):
         revisions = revisions_by_prediction.get(row.prediction_id, [])
         index = _numbered_revision(row, revisions)
-        outcome = row if index is None else replace(row, truth=revisions[index].label)
+        outcome = row if index is None else _with_truth(row, revisions[index].label, task)
         brought = (row.source,) if index is None else _known_sources(row, revisions[index])
         numbered.append(((at, int(bool(index)), row.prediction_id), LabelEvent(at, outcome, brought)))
         if index is not None:
-            changes += _other_revisions(row, revisions, index, at)
+            changes += _other_revisions(row, revisions, index, at, task)
 
     # A change stands before the first numbered label that is not earlier.
     positions = [position for position, _ in numbered]
@@ -126,7 +127,7 @@ def _known_sources(row: Outcome, revision: _LabelRevision) -> tuple[Source, ...]
 
 
 def _other_revisions(
-    row: Outcome, revisions: Sequence[_LabelRevision], numbered: int, at: datetime
+    row: Outcome, revisions: Sequence[_LabelRevision], numbered: int, at: datetime, task: Task
 ) -> Iterator[tuple[LabelPosition, LabelEvent]]:
     """What the store held of a prediction before its present number, and how its label was changed afterwards."""
     for index, revision in enumerate(revisions):
@@ -134,11 +135,24 @@ def _other_revisions(
             continue
         moment = min(revision.at, at) if index < numbered else max(revision.at, at)
         known_at = _known_since(row, revisions, index)
-        outcome = replace(row, truth=revision.label, source=revision.source, known_at=known_at)
+        outcome = replace(_with_truth(row, revision.label, task), source=revision.source, known_at=known_at)
         if revision.source != "audit":
             outcome = replace(outcome, weight=UNIT_WEIGHT.weight, share=UNIT_WEIGHT.share)
         rank = 2 if index > numbered else int(index > 0)
         yield (moment, rank, row.prediction_id), LabelEvent(moment, outcome, _known_sources(row, revision))
+
+
+def _with_truth(row: Outcome, truth: str, task: Task) -> Outcome:
+    """The outcome had this been its truth."""
+    of_truth, of_label = task.counted(truth, row.label)
+    is_itself = (of_truth, of_label) == (truth, row.label)
+    return replace(
+        row,
+        truth=truth,
+        loss=task.counted_loss(of_truth, of_label),
+        truth_class="" if is_itself else of_truth,
+        label_class="" if is_itself else of_label,
+    )
 
 
 def _known_since(row: Outcome, revisions: Sequence[_LabelRevision], index: int) -> datetime:

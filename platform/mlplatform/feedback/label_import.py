@@ -24,6 +24,7 @@ from mlplatform.feedback.label_ingestion import (
 from mlplatform.feedback.label_records import FeedbackStatus, SubmittedLabel
 from mlplatform.feedback.label_schema import FeedbackIn
 from mlplatform.predictions import prediction_ids, prediction_records
+from mlplatform.store.label_rules import LabelRules
 from pipelines.edge.request_payloads import describe_value
 
 BATCH_SIZE: Final = 500
@@ -41,6 +42,7 @@ class LabelLine:
 
     number: int
     label: SubmittedLabel
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,21 @@ def read_label_file(context: AppContext, path: Path, defaults: Defaults) -> list
     """
     now, lines, errors = context.clock(), list[LabelLine](), list[str]()
     file_digest = _file_digest(path, defaults)
+    with context.database.read() as connection:
+        rules = context.contracts.label_rules(connection, context.model_name)
     for number, values in _read_lines(path):
         try:
-            label = _to_label(context, values, defaults, now)
+            label, reference = _to_label(context, rules, values, defaults, now)
         except (InvalidInputError, ValueError) as error:
             errors.append(f"{path}:{number}: {_error_text(error)}")
             continue
         has_identity = "at" in values or label.key
-        lines.append(LabelLine(number, label if has_identity else replace(label, key=f"{file_digest}:{number}")))
+        label = label if has_identity else replace(label, key=f"{file_digest}:{number}")
+        lines.append(LabelLine(number, label, reference))
+    lines, unknown = _resolve_references(context, lines)
+    errors += [
+        f"{path}:{line.number}: no prediction with the reference {line.reference!r} is recorded" for line in unknown
+    ]
     if not lines and not errors:
         raise InvalidInputError(f"{path} holds no labels; give CSV with a header and a line for each, or .jsonl")
     line_count = len(lines) + len(errors)
@@ -118,7 +127,7 @@ def _match_predictions(context: AppContext, lines: Sequence[LabelLine]) -> list[
     for line in lines:
         prediction_id = line.label.prediction_id
         try:
-            check_label_target(context.pipeline.name, line.label, origins.get(prediction_id))
+            check_label_target(context.model_name, line.label, origins.get(prediction_id))
             check_label_time(line.label, origins.get(prediction_id), now)
         except InvalidInputError as error:
             errors.append(f"line {line.number}: {error}")
@@ -127,6 +136,24 @@ def _match_predictions(context: AppContext, lines: Sequence[LabelLine]) -> list[
         matched.append((status, line))
     _raise_errors(errors, len(lines))
     return matched
+
+
+def _resolve_references(context: AppContext, lines: Sequence[LabelLine]) -> tuple[list[LabelLine], list[LabelLine]]:
+    """The lines with the ids of the predictions that they name by reference, and those that name none."""
+    references = sorted({line.reference for line in lines if line.reference})
+    ids: dict[str, str] = {}
+    with context.database.read() as connection:
+        for batch in _batches(references):
+            ids |= prediction_records.find_references(connection, context.model_name, batch)
+    resolved, unknown = [], []
+    for line in lines:
+        if not line.reference:
+            resolved.append(line)
+        elif line.reference in ids:
+            resolved.append(replace(line, label=replace(line.label, prediction_id=ids[line.reference])))
+        else:
+            unknown.append(line)
+    return resolved, unknown
 
 
 def _raise_errors(errors: Sequence[str], line_count: int) -> None:
@@ -221,7 +248,10 @@ def _parse_json_object(path: Path, number: int, line: str) -> dict[str, Any]:
     return values
 
 
-def _to_label(context: AppContext, values: dict[str, Any], defaults: Defaults, now: datetime) -> SubmittedLabel:
+def _to_label(
+    context: AppContext, rules: LabelRules, values: dict[str, Any], defaults: Defaults, now: datetime
+) -> tuple[SubmittedLabel, str]:
+    """A line's label, and the reference that it names its prediction by, "" where that is the id."""
     fields = {name: value for name, value in vars(defaults).items() if value} | values
     if "source" not in fields:
         raise InvalidInputError("no source; add a column, or say --source audit, delayed or correction")
@@ -230,14 +260,16 @@ def _to_label(context: AppContext, values: dict[str, Any], defaults: Defaults, n
     if unknown := fields.keys() - set(COLUMNS):
         raise InvalidInputError(f"unknown field {describe_value(min(unknown))}; allowed: {', '.join(COLUMNS)}")
     item = FeedbackIn.model_validate(fields)
-    if item.label not in context.pipeline.classes:
-        raise InvalidInputError(f"label {item.label!r} is not a class; allowed: {', '.join(context.pipeline.classes)}")
+    if refusal := rules.refusal(item.label):
+        raise InvalidInputError(refusal)
     if item.at is not None and item.at > now + prediction_ids.CLOCK_SKEW:
         raise InvalidInputError(f"given at {item.at}, in the future")
     key = item.idempotency_key
-    label = SubmittedLabel(item.prediction_id, item.label, item.source, item.reviewer, item.at or now, key)
-    reject_model_labels(context.pipeline.name, [label])
-    return label
+    label = SubmittedLabel(
+        item.prediction_id, rules.canonical(item.label) or "", item.source, item.reviewer, item.at or now, key
+    )
+    reject_model_labels(context.model_name, [label])
+    return label, item.reference
 
 
 def _error_text(error: Exception) -> str:

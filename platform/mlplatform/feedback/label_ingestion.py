@@ -4,7 +4,7 @@ A label comes from outside the platform: what a model predicted is refused as a 
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -59,7 +59,7 @@ def record_labels(
     a label that cannot be about its prediction, ConflictError when other processes keep interfering or a key came with
     another label before.
     """
-    reject_model_labels(context.pipeline.name, labels)
+    reject_model_labels(context.model_name, labels)
     for _ in range(MAX_TRIES):
         try:
             with context.database.write() as connection:
@@ -67,6 +67,18 @@ def record_labels(
         except IntegrityError:
             continue  # another process labelled the same prediction at the same moment: try again
     raise ConflictError("other processes keep labelling the same predictions; send the labels again")
+
+
+def record_absent_labels(
+    context: AppContext,
+    labels: Sequence[label_records.SubmittedLabel],
+    verify_lease: Callable[[Connection], object],
+) -> int:
+    """Store the labels of answers that got none, but for those that got one meanwhile; returns how many were stored."""
+    with context.database.write() as connection:
+        verify_lease(connection)
+        receipts = _record_labels(connection, context, labels, "", wait=False)
+    return sum(receipt.outcome == "recorded" for receipt in receipts)
 
 
 def reject_model_labels(model_name: str, labels: Sequence[label_records.SubmittedLabel]) -> None:
@@ -79,7 +91,9 @@ def reject_model_labels(model_name: str, labels: Sequence[label_records.Submitte
                 f"{', '.join(SOURCES_BY_TRUST)}; what a model answered cannot come back as a label"
             )
         reviewer = label.reviewer.lower().strip()
-        if reviewer in (model, "model", "mlplatform") or reviewer.startswith((f"{model}:", f"{model} v", "model:")):
+        if reviewer in (model, "model", "mlplatform", label_records.ABSENT_REVIEWER) or reviewer.startswith(
+            (f"{model}:", f"{model} v", "model:")
+        ):
             raise InvalidInputError(
                 f"reviewer {label.reviewer!r} of the label for prediction {label.prediction_id} is a model; what a "
                 "model answered cannot come back as a label"
@@ -93,7 +107,7 @@ def match_pending_labels(context: AppContext) -> int:
     """
     now, accepted, refused = context.clock(), 0, 0
     with context.database.read() as connection:
-        matched = pending_labels.list_matched(connection, context.pipeline.name, MATCH_BATCH_SIZE)
+        matched = pending_labels.list_matched(connection, context.model_name, MATCH_BATCH_SIZE)
         if not matched and not pending_labels.has_expired(connection, now):
             return 0
     for pending in matched:
@@ -136,8 +150,8 @@ def _record_labels(
 
     # 2. Refuse all where one cannot be right.
     for label in labels:
-        check_label_target(context.pipeline.name, label, origins.get(label.prediction_id))
-    if requests := pending_labels.find_request_ids(connection, context.pipeline.name, awaited):
+        check_label_target(context.model_name, label, origins.get(label.prediction_id))
+    if requests := pending_labels.find_request_ids(connection, context.model_name, awaited):
         raise NotFoundError(
             f"{min(requests)!r} is the id of a request, not of a prediction; nothing was taken. Label each of its "
             "answers by the `id` of `predictions`"

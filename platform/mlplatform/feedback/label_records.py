@@ -6,22 +6,25 @@ current one but arriving late is kept as history only (`late`). A label with its
 or not, is `repeated` too: a batch sent twice changes nothing. Writers of one prediction wait for each other.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from mlplatform.errors import ConflictError, NotFoundError
 from mlplatform.feedback.label_precedence import CurrentLabel, LabelSource
-from mlplatform.feedback.outcome_updates import update_outcomes
+from mlplatform.feedback.outcome_updates import BATCH_SIZE, update_outcomes
 from mlplatform.ids import uuid7
 from mlplatform.predictions import review_samples
 from mlplatform.predictions.prediction_records import existing_ids
 from mlplatform.store.tables.feedback import feedback, feedback_idempotency_keys
 
+ABSENT_REVIEWER: Final = "mlplatform:absent"
+"""Gives the labels of answers that got none in time; whatever else is said takes their place."""
 FeedbackStatus = Literal["recorded", "repeated", "superseded", "late", "waiting", "erased"]
 """`waiting`: kept until the prediction is in the table (`pending_labels`). `erased`: not taken, because its prediction
 was erased (`predictions.erased_predictions`)."""
@@ -70,67 +73,113 @@ def insert_labels(
             f"{len(missing)} prediction id(s) not known: {listed}; nothing was taken. "
             "Ids are those of `predictions` in the answer of POST /v1/predict; the id of a request is none of them"
         )
-    receipts = [_insert_idempotent(connection, label, received_at) for label in labels]
+    stored, receipts = _load_stored(connection, sorted(ids)), list[FeedbackReceipt]()
+    keyed = _load_keys(connection, [label.key for label in labels if label.key])
+    keys_before = set(keyed)
+    for label in labels:
+        if (known := keyed.get(label.key)) is None:
+            receipts.append(stored.add(label, received_at))
+            if label.key:
+                keyed[label.key] = (label.idempotency_digest, receipts[-1].id)
+        elif known[0] == label.idempotency_digest:
+            receipts.append(FeedbackReceipt(known[1], label.prediction_id, "repeated"))
+        else:
+            raise ConflictError(f"key {label.key!r} came before with another label; give each label a key of its own")
+    stored.write(connection)
+    new_keys = [
+        {"key": key, "digest": digest, "feedback_id": feedback_id, "at": received_at}
+        for key, (digest, feedback_id) in keyed.items()
+        if key not in keys_before
+    ]
+    if new_keys:
+        connection.execute(insert(feedback_idempotency_keys), new_keys)
     changed = [receipt.prediction_id for receipt in receipts if receipt.outcome in ("recorded", "superseded")]
     review_samples.mark_labelled(
         connection, (label.prediction_id for label in labels if label.source == "audit"), received_at
     )
-    update_outcomes(connection, changed, received_at)
+    # That an answer got no label in time was known then: written late, it is still read beside those that came.
+    silent = {label.prediction_id: label.at for label in labels if label.reviewer == ABSENT_REVIEWER}
+    update_outcomes(connection, changed, received_at, silent)
     return receipts
 
 
-def _insert_idempotent(connection: Connection, label: SubmittedLabel, received_at: datetime) -> FeedbackReceipt:
-    """Store a label unless its key came before; raises ConflictError where the key came with another label."""
-    if not label.key:
-        return _insert_label(connection, label, received_at)
-    stored = connection.execute(
-        select(feedback_idempotency_keys).where(feedback_idempotency_keys.c.key == label.key)
-    ).one_or_none()
-    if stored is not None:
-        if stored.digest != label.idempotency_digest:
-            raise ConflictError(f"key {label.key!r} came before with another label; give each label a key of its own")
-        return FeedbackReceipt(stored.feedback_id, label.prediction_id, "repeated")
-    receipt = _insert_label(connection, label, received_at)
-    row = {"key": label.key, "digest": label.idempotency_digest, "feedback_id": receipt.id, "at": received_at}
-    connection.execute(insert(feedback_idempotency_keys).values(row))
-    return receipt
+def _load_keys(connection: Connection, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The digest and the label's id of each idempotency key that came before."""
+    columns, found = feedback_idempotency_keys.c, dict[str, tuple[str, str]]()
+    for first in range(0, len(keys), BATCH_SIZE):
+        query = select(columns.key, columns.digest, columns.feedback_id)
+        rows = connection.execute(query.where(columns.key.in_(keys[first : first + BATCH_SIZE])))
+        found |= {row.key: (row.digest, row.feedback_id) for row in rows}
+    return found
 
 
-def _insert_label(connection: Connection, label: SubmittedLabel, received_at: datetime) -> FeedbackReceipt:
-    # The reviewer's labels of this source on the prediction: the current one, and the same one given before.
-    from_reviewer = select(feedback.c.id, feedback.c.label, feedback.c.at).where(
-        feedback.c.prediction_id == label.prediction_id,
-        feedback.c.source == label.source,
-        feedback.c.reviewer == label.reviewer,
-    )
-    current = connection.execute(from_reviewer.where(feedback.c.superseded_by.is_(None))).one_or_none()
-    if current is not None and current.label == label.label:
-        return FeedbackReceipt(current.id, label.prediction_id, "repeated")
-    same = from_reviewer.where(feedback.c.label == label.label, feedback.c.at == label.at)
-    if (repeated := connection.execute(same.order_by(feedback.c.id).limit(1)).one_or_none()) is not None:
-        return FeedbackReceipt(repeated.id, label.prediction_id, "repeated")
+def _load_stored(connection: Connection, prediction_ids: Sequence[str]) -> "_StoredLabels":
+    """The labels of these predictions, the first one first."""
+    rows, columns = list[dict[str, Any]](), feedback.c
+    names = (columns.id, columns.prediction_id, columns.label, columns.source, columns.reviewer, columns.at)
+    for first in range(0, len(prediction_ids), BATCH_SIZE):
+        query = select(*names, columns.superseded_by).order_by(columns.id)
+        batch = prediction_ids[first : first + BATCH_SIZE]
+        rows += [dict(row._mapping) for row in connection.execute(query.where(columns.prediction_id.in_(batch)))]
+    return _StoredLabels(rows)
 
-    # A label given earlier than the current one is kept as history; any other takes its place.
-    new_id = uuid7()
-    late = current is not None and label.at < current.at
-    if current is not None and not late:
-        connection.execute(update(feedback).where(feedback.c.id == current.id).values(superseded_by=new_id))
-    connection.execute(
-        insert(feedback).values(
-            id=new_id,
-            prediction_id=label.prediction_id,
-            label=label.label,
-            source=label.source,
-            reviewer=label.reviewer,
-            at=label.at,
-            received_at=received_at,
-            superseded_by=current.id if current is not None and late else None,
-            feed=label.feed or label.reviewer or None,
-        )
-    )
-    return FeedbackReceipt(
-        new_id, label.prediction_id, "late" if late else "superseded" if current is not None else "recorded"
-    )
+
+class _StoredLabels:
+    """The labels of some predictions, by the columns of `feedback`, and what is to be written of them.
+
+    The predictions are locked, so nobody else changes them meanwhile.
+    """
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        self._rows, self._new = defaultdict[str, list[dict[str, Any]]](list), list[dict[str, Any]]()
+        self._superseded = dict[str, str]()
+        for row in rows:
+            self._rows[row["prediction_id"]].append(row)
+
+    def add(self, label: SubmittedLabel, received_at: datetime) -> FeedbackReceipt:
+        """Take one label, and say what becomes of it."""
+        rows = self._rows[label.prediction_id]
+        if label.reviewer == ABSENT_REVIEWER and rows:
+            return FeedbackReceipt(rows[0]["id"], label.prediction_id, "repeated")
+        given = [row for row in rows if (row["source"], row["reviewer"]) == (label.source, label.reviewer)]
+        current = next((row for row in given if row["superseded_by"] is None), None)
+        if current is not None and current["label"] == label.label:
+            return FeedbackReceipt(current["id"], label.prediction_id, "repeated")
+        for row in given:
+            if (row["label"], row["at"]) == (label.label, label.at):
+                return FeedbackReceipt(row["id"], label.prediction_id, "repeated")
+
+        # A label given earlier than the current one is kept as history; any other takes its place.
+        new_id = uuid7()
+        late = current is not None and label.at < current["at"]
+        for row in rows:
+            if row["superseded_by"] is None and (row["reviewer"] == ABSENT_REVIEWER or (row is current and not late)):
+                row["superseded_by"] = self._superseded[row["id"]] = new_id
+        new = {
+            "id": new_id,
+            "prediction_id": label.prediction_id,
+            "label": label.label,
+            "source": label.source,
+            "reviewer": label.reviewer,
+            "at": label.at,
+            "received_at": received_at,
+            "superseded_by": current["id"] if current is not None and late else None,
+            "feed": label.feed or label.reviewer or None,
+        }
+        rows.append(new)
+        self._new.append(new)
+        outcome: FeedbackStatus = "late" if late else "superseded" if current is not None else "recorded"
+        return FeedbackReceipt(new_id, label.prediction_id, outcome)
+
+    def write(self, connection: Connection) -> None:
+        """Write what was taken: first what is superseded, for a giver has one current label at any moment."""
+        new_ids = {row["id"] for row in self._new}
+        changed = [{"key": key, "by": new_id} for key, new_id in self._superseded.items() if key not in new_ids]
+        if changed:
+            statement = update(feedback).where(feedback.c.id == bindparam("key"))
+            connection.execute(statement.values(superseded_by=bindparam("by")), changed)
+        if self._new:
+            connection.execute(insert(feedback), self._new)
 
 
 def current_labels(connection: Connection, prediction_id: str) -> list[CurrentLabel]:

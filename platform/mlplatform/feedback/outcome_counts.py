@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, cast
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES
 from mlplatform.predictions.prediction_counts import minute_index
@@ -67,6 +68,74 @@ def _window_cells(
     keys = [cells[name] for name in names]
     rows = connection.execute(select(*keys, func.sum(cells.n).label("n")).group_by(*keys))
     return [(row.source, row.truth, row.label, row.weight, row.n) for row in rows]
+
+
+@dataclass(frozen=True)
+class TimedOutcomes:
+    """Labelled predictions of a stretch of time from one source: how many, how many wrong, and the sums of weights."""
+
+    minute: int
+    source: str
+    truth: str
+    n: int
+    wrong: int
+    weight: float
+    wrong_weight: float
+    squared_weight: float
+
+
+def outcomes_over_time(
+    connection: Connection, model_name: str, versions: Collection[int], minutes: tuple[int, int], span: int, bucket: int
+) -> list[TimedOutcomes]:
+    """The labelled predictions made in [first, end) minutes, by stretches of `bucket` minutes, source and truth.
+
+    `span` is one minute or that of a rollup, and divides `bucket` and `first`.
+    """
+    table = label_counts if span == 1 else label_count_rollups
+    cells, (first, end) = table.c, minutes
+    begins = (cells.minute - cells.minute % bucket).label("begins")
+    is_wrong = case((cells.label != cells.truth, 1), else_=0)
+    query = (
+        select(
+            begins,
+            cells.source,
+            cells.truth,
+            func.sum(cells.n).label("n"),
+            func.sum(cells.n * is_wrong).label("wrong"),
+            func.sum(cells.n * cells.weight).label("weight"),
+            func.sum(cells.n * cells.weight * is_wrong).label("wrong_weight"),
+            func.sum(cells.n * cells.weight * cells.weight).label("squared_weight"),
+        )
+        .where(
+            cells.model_name == model_name,
+            cells.model_version.in_(versions),
+            *(() if span == 1 else (label_count_rollups.c.span == span,)),
+            cells.minute >= first,
+            cells.minute < end,
+        )
+        .group_by(begins, cells.source, cells.truth)
+        .order_by(begins)
+    )
+    return [TimedOutcomes(*row) for row in connection.execute(query)]
+
+
+def confusion_counts(
+    connection: Connection, model_name: str, versions: Collection[int], minutes: tuple[int, int], span: int
+) -> dict[tuple[str, str], int]:
+    """How many labelled predictions made in [first, end) minutes have which truth and which answer."""
+    table = label_counts if span == 1 else label_count_rollups
+    query = (
+        select(table.c.truth, table.c.label, func.sum(table.c.n).label("n"))
+        .where(
+            table.c.model_name == model_name,
+            table.c.model_version.in_(versions),
+            *(() if span == 1 else (label_count_rollups.c.span == span,)),
+            table.c.minute >= minutes[0],
+            table.c.minute < minutes[1],
+        )
+        .group_by(table.c.truth, table.c.label)
+    )
+    return {(row.truth, row.label): row.n for row in connection.execute(query)}
 
 
 def counted_source(sources: Collection[str], source: str) -> str:

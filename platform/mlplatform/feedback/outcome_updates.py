@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, Table, bindparam, insert, select, update
 
@@ -25,6 +26,8 @@ from mlplatform.store import rollups
 from mlplatform.store.database import insert_into
 from mlplatform.store.tables.feedback import feedback, label_count_rollups, label_counts, outcomes, sequence_counters
 from mlplatform.store.tables.predictions import predictions
+from mlplatform.store.version_contracts import pinned_contract
+from registry.model_contract import ModelContract
 
 BATCH_SIZE: Final = 5_000
 """Predictions brought up to date by one set of statements."""
@@ -49,6 +52,9 @@ class _OutcomeRow:
     confidence: float
     weight: float
     share: float
+    loss: float
+    truth_class: str
+    label_class: str
     tags: dict[str, str] | None
     request_id: str
     unnumbered: tuple[str, ...] = ()
@@ -59,7 +65,7 @@ class _OutcomeRow:
         """What the row is counted under."""
         of_version = (self.model_name, self.model_version, minute_index(self.at))
         source = counted_source({*source_sequences(self.seen), *self.unnumbered}, self.source)
-        return (*of_version, source, self.truth, self.label, self.weight)
+        return (*of_version, source, self.truth_class or self.truth, self.label_class or self.label, self.weight)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -72,14 +78,24 @@ class _OutcomeRow:
         return replace(self, seq=seq, seen=f"{self.seen} {brought}".lstrip(), unnumbered=())
 
 
-def update_outcomes(connection: Connection, prediction_ids: Iterable[str], known_at: datetime) -> int:
-    """Bring the outcomes of these predictions up to date with their labels; returns how many got a number."""
+def update_outcomes(
+    connection: Connection,
+    prediction_ids: Iterable[str],
+    known_at: datetime,
+    known_before: Mapping[str, datetime] = MappingProxyType({}),
+) -> int:
+    """Bring the outcomes of these predictions up to date with their labels; returns how many got a number.
+
+    What the labels say is known at `known_at`, of the predictions in `known_before` since then.
+    """
     ids = sorted(set(prediction_ids))
     batches = (ids[first : first + BATCH_SIZE] for first in range(0, len(ids), BATCH_SIZE))
-    return sum(_update_batch(connection, batch, known_at) for batch in batches)
+    return sum(_update_batch(connection, batch, known_at, known_before) for batch in batches)
 
 
-def _update_batch(connection: Connection, ids: Sequence[str], known_at: datetime) -> int:
+def _update_batch(
+    connection: Connection, ids: Sequence[str], known_at: datetime, known_before: Mapping[str, datetime]
+) -> int:
     # 1. Lock the counters of the models, so that whoever else labels one of them waits here.
     predicted = {row["id"]: row for row in _load_predictions(connection, ids)}
     for model in sorted({row["model_name"] for row in predicted.values()}):
@@ -88,7 +104,7 @@ def _update_batch(connection: Connection, ids: Sequence[str], known_at: datetime
     # 2. Work out the rows whose truth changed, and by how much the counts change.
     query = select(outcomes).where(outcomes.c.prediction_id.in_(ids))
     stored = {row.prediction_id: _OutcomeRow(**row._mapping) for row in connection.execute(query)}
-    weights = _AuditWeights(connection, predicted)
+    weights, judge = _AuditWeights(connection, predicted), _Judge(connection)
     changes: Counter[LabelCountKey] = Counter()
     new_rows: list[_OutcomeRow] = []
     changed_rows: list[_OutcomeRow] = []
@@ -98,7 +114,9 @@ def _update_batch(connection: Connection, ids: Sequence[str], known_at: datetime
         if before is not None and (before.truth, before.source) == (truth.label, truth.source) and not new_sources:
             continue
         weight = weights.of(prediction) if truth.source == "audit" else UNIT_WEIGHT
-        row = _outcome_row(prediction, truth, new_sources, before, known_at, weight)
+        judged = judge.of(prediction, truth.label)
+        known = known_before.get(prediction_id, known_at)
+        row = _outcome_row(prediction, truth, new_sources, before, known, weight, judged)
         (new_rows if before is None else changed_rows).append(row)
         changes[row.count_key] += 1
         if before is not None:
@@ -129,6 +147,35 @@ class _AuditWeights:
         since = self._drawn_since[prediction["model_name"], prediction["model_version"]]
         undrawn = UNIT_WEIGHT if since is None or prediction["at"] < since else ZERO_WEIGHT
         return self._weights.get(prediction["id"], undrawn)
+
+
+class _Judged(NamedTuple):
+    """How wrong an answer is, and what truth and answer are counted as, empty where that is themselves."""
+
+    loss: float
+    truth_class: str = ""
+    label_class: str = ""
+
+
+class _Judge:
+    """Holds answers against truths, by the contracts of the versions that gave them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._contracts: dict[tuple[str, int], ModelContract | None] = {}
+
+    def of(self, prediction: RowMapping, truth: str) -> _Judged:
+        """The loss from 0 for a right answer to 1 for the worst; 1 for each mistake of a version without a contract."""
+        version = prediction["model_name"], prediction["model_version"]
+        if version not in self._contracts:
+            self._contracts[version] = pinned_contract(self._connection, *version)
+        contract = self._contracts[version]
+        if contract is None:
+            return _Judged(float(prediction["label"] != truth))
+        task, label = contract.task, prediction["label"]
+        of_truth, of_label = task.counted(truth, label)
+        loss = task.counted_loss(of_truth, of_label)  # as that of golden rows and of counts
+        return _Judged(loss) if (of_truth, of_label) == (truth, label) else _Judged(loss, of_truth, of_label)
 
 
 def _load_predictions(connection: Connection, ids: Sequence[str]) -> Iterable[RowMapping]:
@@ -167,6 +214,7 @@ def _outcome_row(
     before: _OutcomeRow | None,
     known_at: datetime,
     weight: InclusionWeight,
+    judged: _Judged,
 ) -> _OutcomeRow:
     """The row with the new truth; it keeps its number where no source gave a label for the first time."""
     numbered_before = None if new_sources else before
@@ -184,6 +232,9 @@ def _outcome_row(
         confidence=prediction["confidence"],
         weight=weight.weight,
         share=weight.share,
+        loss=judged.loss,
+        truth_class=judged.truth_class,
+        label_class=judged.label_class,
         tags={**(prediction["tags"] or {}), "client": prediction["client_id"]},
         request_id=prediction["request_id"],
         unnumbered=tuple(new_sources),
@@ -209,7 +260,8 @@ def _advance_counter(connection: Connection, model: str, by: int) -> int:
 
 
 def _write_changed_rows(connection: Connection, rows: Sequence[_OutcomeRow]) -> None:
-    columns = ("seq", "known_at", "truth", "source", "seen", "weight", "share")
+    judged = ("loss", "truth_class", "label_class")
+    columns = ("seq", "known_at", "truth", "source", "seen", "weight", "share", *judged)
     statement = update(outcomes).where(outcomes.c.prediction_id == bindparam("key"))
     parameters = [{"key": row.prediction_id, **{f"new_{name}": getattr(row, name) for name in columns}} for row in rows]
     connection.execute(statement.values({name: bindparam(f"new_{name}") for name in columns}), parameters)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, literal, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, case, func, literal, select, true
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES
 from mlplatform.feedback.outcome_counts import source_cells
@@ -116,9 +117,16 @@ class ErrorEstimate:
 
 
 def estimate_errors_since(
-    connection: Connection, model_name: str, version: int, since: datetime, known_by: datetime | None = None
+    connection: Connection,
+    model_name: str,
+    version: int,
+    since: datetime,
+    known_by: datetime | None = None,
+    until: datetime | None = None,
 ) -> ErrorEstimate:
-    """What labels on predictions made since a moment say, without those of answers that were passed over for review.
+    """What labels on predictions made since a moment, up to `until`, say.
+
+    Those of answers that were passed over for review say nothing.
 
     Labels of reviews weigh one over the chance of their answer to be drawn (Hájek's estimate), labels that arrive by
     themselves weigh alike, also on an answer that was reviewed as well; the two estimates are put together by how many
@@ -139,6 +147,7 @@ def estimate_errors_since(
         outcomes.c.model_name == model_name,
         outcomes.c.model_version == version,
         outcomes.c.at >= since,
+        true() if until is None else outcomes.c.at <= until,
         outcomes.c.source.in_(ESTIMATION_SOURCES),
         outcomes.c.known_at <= known_by if known_by is not None else outcomes.c.known_at.is_not(None),
     )
@@ -149,9 +158,11 @@ def estimate_errors_since(
     return ErrorEstimate(row.labels, wrong / (row.arrived + row.reviewed))
 
 
-def count_labelled(connection: Connection, model_name: str) -> int:
-    """How many predictions of a model have a truth."""
+def count_labelled(connection: Connection, model_name: str, until: datetime | None = None) -> int:
+    """How many predictions of a model, those made up to `until`, have a truth."""
     query = select(func.count()).select_from(outcomes).where(outcomes.c.model_name == model_name)
+    if until is not None:
+        query = query.where(outcomes.c.at <= until)
     return connection.scalar(query) or 0
 
 
@@ -200,7 +211,8 @@ def newest_label_counts(
     """The same predictions counted by their value of a tag: "" holds those without it, or all where no tag is named."""
     newest = _newest_outcomes_query(model_name, version, start, end, sources, tags, limit).subquery()
     group = literal("") if tag is None else func.coalesce(newest.c.tags[tag].as_string(), "")
-    grouped = select(group.label("group"), newest.c.source, newest.c.truth, newest.c.label, newest.c.weight).subquery()
+    truth, label = counted_classes(newest.c)
+    grouped = select(group.label("group"), newest.c.source, truth, label, newest.c.weight).subquery()
     columns = [grouped.c[name] for name in ("group", "source", "truth", "label", "weight")]
     query = select(*columns, func.count().label("n")).group_by(*columns).order_by(*columns)
     counts: dict[str, list[LabelCount]] = defaultdict(list)
@@ -221,7 +233,7 @@ def sliced_label_counts(
 ) -> list[LabelCount]:
     """As `source_label_counts`, of the newest `limit` predictions that were sent with these tags."""
     newest = (
-        select(outcomes.c.truth, outcomes.c.label, outcomes.c.weight)
+        select(*counted_classes(outcomes.c), outcomes.c.weight)
         .where(
             outcomes.c.model_name == model_name,
             outcomes.c.model_version == version,
@@ -238,6 +250,13 @@ def sliced_label_counts(
     columns = [newest.c[name] for name in ("truth", "label", "weight")]
     rows = connection.execute(select(*columns, func.count().label("n")).group_by(*columns))
     return source_cells(((source, row.truth, row.label, row.weight, row.n) for row in rows), source)
+
+
+def counted_classes(columns: ReadOnlyColumnCollection[str, Any]) -> tuple[ColumnElement[str], ColumnElement[str]]:
+    """What truth and answer are counted as, under the names `truth` and `label`: where nothing else is kept, itself."""
+    truth = case((columns.truth_class == "", columns.truth), else_=columns.truth_class)
+    label = case((columns.label_class == "", columns.label), else_=columns.label_class)
+    return truth.label("truth"), label.label("label")
 
 
 def tag_conditions(tags: Mapping[str, str], column: ColumnElement[Any] = outcomes.c.tags) -> list[ColumnElement[bool]]:
@@ -289,6 +308,9 @@ def _outcome_from_row(row: RowMapping) -> Outcome:
         confidence=row["confidence"],
         weight=row["weight"],
         share=row["share"],
+        loss=row["loss"],
+        truth_class=row["truth_class"],
+        label_class=row["label_class"],
         tags=row["tags"] or {},
         request_id=row["request_id"],
     )

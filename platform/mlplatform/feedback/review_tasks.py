@@ -21,6 +21,7 @@ from mlplatform.feedback import label_records
 from mlplatform.feedback.label_ingestion import record_labels
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.predictions import prediction_records, review_samples
+from mlplatform.predictions.input_views import InputView, RowCell, load_input_view
 from mlplatform.store import tasks
 from mlplatform.store.tasks import LABELLING_KINDS
 
@@ -29,25 +30,32 @@ MAX_ITEMS: Final = 100
 SHEET_NAME: Final = "labels.csv"
 COLUMNS: Final = ("prediction_id", "label")
 TASK_COLUMN: Final = "task"
+ROW_COLUMN_PREFIX: Final = "row: "
+"""Before the names of a row's columns in a sheet, which may be any, `label` too."""
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """One input to be labelled; held for the reviewer until `claimed_until` where it was drawn."""
+    """One input to be labelled; held for the reviewer until `claimed_until` where it is held."""
 
     prediction_id: str
     at: datetime
-    png: bytes
+    view: InputView
     claimed_until: datetime | None
 
 
 @dataclass(frozen=True)
 class ReviewLabel:
-    """The label a reviewer gives to a prediction, with the task it was picked for, where there is one."""
+    """The label a reviewer gives to a prediction, with the task it was picked for, where there is one.
+
+    One that was `picked` without a task, such as a disagreement, does not count as drawn either.
+    """
 
     prediction_id: str
     label: str
     task: str = ""
+    picked: bool = False
 
 
 def claim_items(context: AppContext, reviewer: str, limit: int) -> list[ReviewItem]:
@@ -55,14 +63,17 @@ def claim_items(context: AppContext, reviewer: str, limit: int) -> list[ReviewIt
     _check_limit(limit)
     with context.database.write() as connection:
         claims = review_samples.claim_samples(
-            connection, context.pipeline.name, reviewer, limit, CLAIM_DURATION, context.clock()
+            connection, context.model_name, reviewer, limit, CLAIM_DURATION, context.clock()
         )
-        return [
-            ReviewItem(
-                claim.prediction_id, claim.at, prediction_records.load_image(connection, claim.image_hash), claim.until
-            )
-            for claim in claims
-        ]
+        return [load_item(connection, context, claim.prediction_id, claim.until) for claim in claims]
+
+
+def load_item(
+    connection: Connection, context: AppContext, prediction_id: str, claimed_until: datetime | None = None
+) -> ReviewItem:
+    """One input as a reviewer is shown it; raises NotFoundError."""
+    row = prediction_records.find(connection, prediction_id)
+    return ReviewItem(row.id, row.at, load_input_view(connection, context.contracts, row), claimed_until)
 
 
 def _check_limit(limit: int) -> None:
@@ -75,29 +86,25 @@ def task_items(context: AppContext, task_id: str, limit: int = MAX_ITEMS) -> lis
     _check_limit(limit)
     with context.database.read() as connection:
         open_tasks = {
-            task.id: task
-            for task in tasks.open_tasks(connection, context.pipeline.name)
-            if task.kind in LABELLING_KINDS
+            task.id: task for task in tasks.open_tasks(connection, context.model_name) if task.kind in LABELLING_KINDS
         }
         if task_id not in open_tasks:
             listed = ", ".join(open_tasks) or "none is open"
             raise NotFoundError(f"label audit or review {task_id!r} is not open; open: {listed}")
         unlabelled = tasks.unlabelled_items(connection, open_tasks[task_id])[:limit]
-        rows = [prediction_records.find(connection, prediction_id) for prediction_id in unlabelled]
-        return [
-            ReviewItem(row.id, row.at, prediction_records.load_image(connection, row.image_hash), None) for row in rows
-        ]
+        return [load_item(connection, context, prediction_id) for prediction_id in unlabelled]
 
 
-def submit_labels(context: AppContext, review_labels: Sequence[ReviewLabel], reviewer: str) -> dict[str, int]:
+def submit_labels(
+    context: AppContext, review_labels: Sequence[ReviewLabel], reviewer: str, key_id: str = ""
+) -> dict[str, int]:
     """Take labels, all or none; returns how many became audit labels, reviews, or were there already."""
-    classes, now = context.pipeline.classes, context.clock()
+    now = context.clock()
+    with context.database.read() as connection:
+        rules = context.contracts.label_rules(connection, context.model_name)
     for review_label in review_labels:
-        if review_label.label not in classes:
-            raise InvalidInputError(
-                f"label {review_label.label!r} for prediction {review_label.prediction_id} is not a class; "
-                f"allowed: {', '.join(classes)}"
-            )
+        if refusal := rules.refusal(review_label.label, f"prediction {review_label.prediction_id}"):
+            raise InvalidInputError(refusal)
     with context.database.read() as connection:
         _check_tasks(connection, review_labels)
         drawn = review_samples.inclusion_weights(
@@ -105,19 +112,23 @@ def submit_labels(context: AppContext, review_labels: Sequence[ReviewLabel], rev
         )
     labels = [
         label_records.SubmittedLabel(
-            review_label.prediction_id, review_label.label, _label_source(review_label, drawn), reviewer, now
+            review_label.prediction_id,
+            rules.canonical(review_label.label) or review_label.label,
+            _label_source(review_label, drawn),
+            reviewer,
+            now,
         )
         for review_label in review_labels
     ]
     counts = {"audit": 0, "review": 0, "repeated": 0}
-    for label, receipt in zip(labels, record_labels(context, labels), strict=True):
+    for label, receipt in zip(labels, record_labels(context, labels, key_id), strict=True):
         counts["repeated" if receipt.outcome == "repeated" else label.source] += 1
     return counts
 
 
 def _label_source(label: ReviewLabel, drawn: dict[str, review_samples.InclusionWeight]) -> LabelSource:
     """A drawn prediction that was picked for a task gets a review: an audit label out of turn would be biased."""
-    return "audit" if label.prediction_id in drawn and not label.task else "review"
+    return "audit" if label.prediction_id in drawn and not label.task and not label.picked else "review"
 
 
 def _check_tasks(connection: Connection, labels: Sequence[ReviewLabel]) -> None:
@@ -138,18 +149,40 @@ def _check_tasks(connection: Connection, labels: Sequence[ReviewLabel]) -> None:
 
 
 def write_sheet(folder: Path, items: Sequence[ReviewItem], task: str = "") -> Path:
-    """Write one PNG per prediction and a sheet to fill in; returns the sheet. One that exists is never replaced."""
+    """Write a sheet to fill in; returns it. One that exists is never replaced.
+
+    A picture lies beside it as PNG; the values of a row stand in the sheet, in columns behind those to fill in.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sheet = folder / SHEET_NAME
     if sheet.exists():
         raise InvalidInputError(f"{sheet} exists; submit it first, or name another folder")
     for item in items:
-        (folder / f"{item.prediction_id}.png").write_bytes(item.png)
+        if item.view.png is not None:
+            (folder / f"{item.prediction_id}.png").write_bytes(item.view.png)
+    names = tuple(dict.fromkeys(cell.name for item in items for cell in item.view.cells))
     with sheet.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow((*COLUMNS, TASK_COLUMN) if task else COLUMNS)
-        writer.writerows((item.prediction_id, "", task) if task else (item.prediction_id, "") for item in items)
+        own = (*COLUMNS, TASK_COLUMN) if task else COLUMNS
+        writer.writerow((*own, *(f"{ROW_COLUMN_PREFIX}{name}" for name in names)))
+        for item in items:
+            cells = {cell.name: cell for cell in item.view.cells}
+            values = (_sheet_text(cells[name]) if name in cells else "" for name in names)
+            writer.writerow((item.prediction_id, "", *((task,) if task else ()), *values))
     return sheet
+
+
+def _sheet_text(cell: RowCell) -> str:
+    """A value for a spreadsheet, which would compute a client's text that begins like a formula."""
+    if cell.is_missing:
+        return ""
+    if not cell.text.startswith(FORMULA_STARTS):
+        return cell.text
+    try:
+        float(cell.text)
+    except ValueError:
+        return f"'{cell.text}"
+    return cell.text
 
 
 def read_sheet(sheet: Path) -> list[ReviewLabel]:

@@ -15,7 +15,7 @@ from mlplatform.settings import Settings
 
 PRIVATE_NAME_PREFIXES: Final = (
     "platform.db", "mlflow.db", "mlflow-auth", "search.db", "spool", "models", "artifacts", "reports", "report.html",
-    "checkpoints", "logs", "demo", "audit-anchors", "audit.key",
+    "checkpoints", "logs", "demo", "audit-anchors", "audit.key", "adopting",
 )  # fmt: skip
 """How names of what the platform keeps in its home begin."""
 

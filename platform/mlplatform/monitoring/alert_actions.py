@@ -1,6 +1,5 @@
 """Starts what an alert asks for besides notices: queues a retraining, opens a tuning task or a label audit."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import assert_never
 
@@ -10,6 +9,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.monitoring import label_issue_candidates
 from mlplatform.retraining import retraining_queue
 from mlplatform.store import tasks
+from mlplatform.store.version_contracts import VersionContracts
 from monitors.alerts import Alert
 from monitors.decisions.finding import Finding
 from monitors.rules.alerts_config import Rule
@@ -19,7 +19,7 @@ LABEL_AUDIT_SIZE = 50
 
 
 def start_action(
-    connection: Connection, classes: Sequence[str], rule: Rule, alert: Alert, finding: Finding, now: datetime
+    connection: Connection, contracts: VersionContracts, rule: Rule, alert: Alert, finding: Finding, now: datetime
 ) -> str | None:
     """Start the rule's action inside the alert's transaction; returns the id of what was started."""
     started: str | None = None
@@ -39,7 +39,7 @@ def start_action(
             details = {"version": alert.version, "ratio": finding.value, "baseline_ms": finding.baseline}
             started = tasks.open_task(connection, "tune-serving", alert.model, details, now, alert.id)
         case "label-audit":
-            details = {"class": alert.key, "predictions": _label_audit_items(connection, classes, alert)}
+            details = {"class": alert.key, "predictions": _label_audit_items(connection, contracts, alert)}
             started = tasks.open_task(connection, "label-audit", alert.model, details, now, alert.id)
         case "none":
             return None
@@ -51,10 +51,12 @@ def start_action(
     return started
 
 
-def _label_audit_items(connection: Connection, classes: Sequence[str], alert: Alert) -> list[dict[str, object]]:
+def _label_audit_items(connection: Connection, contracts: VersionContracts, alert: Alert) -> list[dict[str, object]]:
     """What people shall look at about the alert's class, and why; labels in doubt are named with their id."""
-    labelled = label_issue_candidates.labelled_predictions(connection, alert.model, alert.version)
-    unlabelled = label_issue_candidates.unlabelled_predictions(connection, alert.model, alert.version)
+    classes = contracts.classes_of(connection, alert.model, alert.version)
+    task = contracts.of(connection, alert.model, alert.version).task
+    labelled = label_issue_candidates.labelled_predictions(connection, task, classes, alert.model, alert.version)
+    unlabelled = label_issue_candidates.unlabelled_predictions(connection, task, classes, alert.model, alert.version)
     return [
         {"id": candidate.prediction_id, "doubt": round(candidate.score, 4), "why": candidate.reason}
         | ({} if candidate.feedback_id is None else {"feedback": [candidate.feedback_id]})

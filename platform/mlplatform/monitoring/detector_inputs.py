@@ -5,11 +5,12 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from mlplatform.alerting import detector_state
+from mlplatform.clock import EPOCH
 from mlplatform.feedback import outcomes
 from mlplatform.monitoring.unlabelled_monitoring import INITIAL_BUDGET_PERIOD
 from mlplatform.promotion import promotion_history
 from monitors.decisions.detectors.label_detector import LabelDetector
-from monitors.decisions.detectors.label_reading import Reading, ReadPosition, plan_reading
+from monitors.decisions.detectors.label_reading import EVERY_ANSWER, Reading, ReadPosition, plan_reading
 from monitors.decisions.detectors.rule_detectors import detectors_digest, null_hypothesis, update_detectors
 from monitors.rules.alerts_config import Rule
 from monitors.rules.probation_policy import Probation
@@ -45,12 +46,13 @@ def advance_detectors(
     classes: tuple[str, ...],
     now: datetime,
     probation: Probation | None = None,
+    complete_until: datetime = EVERY_ANSWER,
 ) -> tuple[detector_state.DetectorState, Reading] | None:
     """The rule's detectors after the labels they had not read, and what was read; None where the rule has none.
 
     At most MAX_LABELS_PER_READ labels that came are read, and as many that were waiting: what is left waits for the
     next evaluation. With terms of probation, the detectors of a version that was promoted over another begin with more
-    of their budget.
+    of their budget. Delayed labels of answers after `complete_until` wait.
     """
     if (
         rule.false_alarms is None
@@ -72,7 +74,9 @@ def advance_detectors(
         position, detectors = ReadPosition.from_json(before.cursor, before.reading), label_detectors(before)
     # Labels that came, and labels whose answers have matured since.
     rows = outcomes.outcomes_after(connection, name, version, position.cursor, MAX_LABELS_PER_READ)
-    reading = plan_reading(rule, position, rows, now)
+    if complete_until != EVERY_ANSWER and len(rows) >= MAX_LABELS_PER_READ:
+        complete_until = EPOCH  # labels of the same answers are still to be read: these move on when all are known
+    reading = plan_reading(rule, position, rows, now, complete_until)
     matured, reading = _matured_outcomes(connection, champion, reading)
 
     def recent_rows() -> list[Outcome]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlplatform.context import AppContext
 from mlplatform.feedback import labelled_predictions
+from mlplatform.monitoring.columns.column_samples import sample_columns
 from mlplatform.monitoring.input_drift import InputDriftMonitor
 from mlplatform.monitoring.reference_inputs import reference_period
 from monitors.rules.alerts_config import Rule
@@ -19,8 +20,11 @@ def write_drift_report(
 ) -> bool:
     """Write Evidently's comparison of an early rule's window at `path`; False where there is nothing to compare with.
 
-    Answers: drift of classes, confidences and latencies, tested. Pictures: drift of each plain number.
+    Answers: drift of classes, confidences and latencies, tested. Pictures: drift of each plain number. Rows of a table:
+    drift of each column.
     """
+    if "columns" in rule.metric_spec.data_needs:
+        return _write_column_report(context, rule, window, path)
     if "pictures" in rule.metric_spec.data_needs:
         sides = (drift or InputDriftMonitor(context)).profiles(rule, window.end)
         return sides is not None and _write_input_drift_report(*sides, path)
@@ -51,8 +55,22 @@ def reference_window(context: AppContext, rule: Rule, window: Window) -> Window 
             for span in spans
             for row in labelled_predictions.load_labelled_predictions(connection, window.model, window.version, *span)
         ]
-    rows = tuple(Row(row.prediction_id, row.at, row.label, row.confidence, row.latency_ms) for row in predictions)
+        task = context.contracts.of(connection, window.model, window.version).task
+    rows = tuple(
+        Row(row.prediction_id, row.at, task.segment(row.label), row.confidence, row.latency_ms) for row in predictions
+    )
     return Window(window.model, window.version, window.classes, period.start, period.end, rows)
+
+
+def _write_column_report(context: AppContext, rule: Rule, window: Window, path: Path) -> bool:
+    with context.database.read() as connection:
+        samples = sample_columns(connection, context.contracts, rule, window)
+    if samples is None:
+        return False
+    from monitors.windows.evidently_adapter import write_column_drift
+
+    write_column_drift(*samples, path)
+    return True
 
 
 def _write_input_drift_report(reference: FeatureSample, newest: FeatureSample, path: Path) -> bool:

@@ -179,7 +179,7 @@ def apply(connection: Connection, context: AppContext, rule: Rule, decision: Dec
             states = {"from": change.from_state, "to": change.to_state, "rule": rule.name}
             audit_entries.append(connection, "watcher", "alert", f"alert/{alert.id}", now, states)
         if update.starts_action:
-            start_action(connection, context.pipeline.classes, rule, alert, update.finding, now)
+            start_action(connection, context.contracts, rule, alert, update.finding, now)
     # Notices into the outbox; an inhibited rule says only that something is over.
     for kind, subjects in decision.notices.items():
         if decision.is_inhibited and kind != "resolved":

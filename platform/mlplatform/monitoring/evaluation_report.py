@@ -41,7 +41,7 @@ def write_report(
         champion = promotion_history.latest_promotion(connection, evaluation.model_name)
         if champion is None or champion.to_version != evaluation.model_version:
             return evaluation
-        window = load_window(connection, context.pipeline.classes, rule, champion, evaluation.at)
+        window = load_window(connection, context.contracts, rule, champion, evaluation.at)
         has_report = evaluation.state in REPORTED_STATES and evaluations.is_notable(connection, evaluation)
     path = report_path(context, rule, evaluation.id) if has_report else None
     try:

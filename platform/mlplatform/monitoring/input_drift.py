@@ -6,10 +6,10 @@ days that are drawn from, those of the first predictions of every hour, whatever
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +30,9 @@ from monitors.statistics.two_sample import EMBEDDING, FeatureSample, InputCompar
 from pipelines.batch import Batch
 from pipelines.errors import ModelFormatError
 from pipelines.inputs.codec_of import codec_of
-from pipelines.inputs.input_codec import InputCodec
-from registry.model_package import MODEL_FILE
+from registry.model_contract import ImageInputs
+from registry.model_package import MODEL_FILE, read_contract
+from registry.prediction_task import Classification
 
 if TYPE_CHECKING:
     from mlplatform.context import AppContext
@@ -54,6 +55,8 @@ FEATURE_NAMES: Final = {
 MIN_CLIENTS: Final = 20
 """From so many clients in either sample on, a client's pictures count as a whole; before, a request's do."""
 Embed = Callable[[Batch], NDArray[np.float32]]
+Floats = NDArray[np.float64]
+Measures = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class InputDriftMonitor:
             if champion is None:
                 return SamplePair(None, 0, 0, None)
             version = champion.to_version
+            contract = self.context.contracts.of(connection, name, version)
+            codec = codec_of(contract.inputs)
             period = reference_period(connection, name, version, rule.reference)
             window = period.comparable_window(now - rule.window, now)
             hours = reference_hours(period) if window is None else matching_hours(period, window)
@@ -125,11 +130,13 @@ class InputDriftMonitor:
             )
         if min(len(first), len(newest)) < max(2, min(rule.min_samples, MAX_COMPARED_INPUTS)):
             return SamplePair(version, len(first), len(newest), None)
-        embed = self._embedder(version)
+        embed = self._embedder(version) if isinstance(contract.inputs, ImageInputs) else None
         noun, clusters = _clusters(rule.by, first, newest)
+        batches = [codec.unpack([row.content for row in side]) for side in (first, newest)]
+        measures = comparable_measures(codec.measures(batches[0]), codec.measures(batches[1]))
         of_first, of_newest = (
-            _feature_sample(inputs, codec_of(self.context.pipeline.contract.inputs), embed, named)
-            for inputs, named in zip((first, newest), clusters, strict=True)
+            FeatureSample(features, None if embed is None else embed(batch), named)
+            for features, batch, named in zip(measures, batches, clusters, strict=True)
         )
         return SamplePair(version, len(first), len(newest), (of_first, of_newest), cluster_noun=noun)
 
@@ -143,10 +150,12 @@ class InputDriftMonitor:
         from pipelines.engines.embedding import Embedder
         from pipelines.engines.torch_engine import load_torch_engine
 
-        family = self.context.pipeline
-        path = self.context.catalog.download(family.name, version, self.context.model_cache) / MODEL_FILE
+        folder = self.context.catalog.download(self.context.model_name, version, self.context.model_cache)
+        contract = read_contract(folder)
+        if not isinstance(contract.task, Classification):  # what reads texts has no PyTorch graph
+            return None
         try:
-            return Embedder(load_torch_engine(path, family.classes))
+            return Embedder(load_torch_engine(folder / MODEL_FILE, contract.classes))
         except ModelFormatError as error:
             log.warning("pictures of version %d are compared by plain numbers only: %s", version, error)
             return None
@@ -176,8 +185,18 @@ def _clusters(
     return "request", named(lambda _: "")
 
 
-def _feature_sample(
-    inputs: Sequence[SampledInput], codec: InputCodec, embed: Embed | None, clusters: tuple[str, ...]
-) -> FeatureSample:
-    batch = codec.unpack([row.png for row in inputs])
-    return FeatureSample(codec.measures(batch), None if embed is None else embed(batch), clusters)
+def comparable_measures(first: Measures, newest: Measures) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """The measures of two samples as numbers that can be ordered: names as their places, missing values above all."""
+    sides: tuple[dict[str, Floats], dict[str, Floats]] = ({}, {})
+    for name in first:
+        pair = first[name], newest[name]
+        if pair[0].dtype == np.dtype(object):
+            places = {value: place for place, value in enumerate(sorted({*pair[0], *pair[1]}))}
+            pair = _placed(pair[0], places), _placed(pair[1], places)
+        for side, values in zip(sides, pair, strict=True):
+            side[name] = np.nan_to_num(values, nan=np.inf)
+    return sides
+
+
+def _placed(names: NDArray[Any], places: Mapping[str, int]) -> Floats:
+    return np.array([places[name] for name in names], dtype=np.float64)

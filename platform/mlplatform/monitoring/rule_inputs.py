@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 
 from mlplatform.alerting import alert_records, detector_state, evaluations
 from mlplatform.feedback import outcome_counts, outcomes
+from mlplatform.feedback.absent_labels import known_until
+from mlplatform.monitoring.columns.column_inputs import load_columns
 from mlplatform.monitoring.detector_inputs import advance_detectors, label_detectors
 from mlplatform.monitoring.row_inputs import RowEstimate, estimate_from_rows
 from mlplatform.monitoring.unlabelled_monitoring import (
@@ -19,9 +21,11 @@ from mlplatform.monitoring.unlabelled_monitoring import (
 )
 from mlplatform.predictions import prediction_counts, review_samples
 from mlplatform.promotion import promotion_history
+from mlplatform.store.version_contracts import VersionContracts
 from monitors.alerts import Alert
 from monitors.decisions.detectors.label_detector import LabelDetector
 from monitors.decisions.detectors.label_reading import (
+    EVERY_ANSWER,
     Reading,
     source_windows,
     waiting_sources,
@@ -79,6 +83,10 @@ def load_slow_inputs(
     context: AppContext, rule: Rule, slot: datetime, now: datetime, drift: InputDriftMonitor
 ) -> SlowInputs:
     """Estimate from rows or compare inputs, where the rule asks for it; in no transaction, for it takes seconds."""
+    with context.database.read() as connection:
+        champion = promotion_history.latest_promotion(connection, context.rules.model)
+        if champion is not None:  # so that nobody waits for the registry in the transaction that decides
+            context.contracts.of(connection, champion.model_name, champion.to_version)
     needs = rule.metric_spec.data_needs
     if "sample" in needs:
         return SlowInputs(row_estimate=estimate_from_rows(context, rule, now))
@@ -97,30 +105,38 @@ def load_inputs(
 
     Detectors read on here: which labels have to be counted again follows from the change that they find.
     """
-    name, classes, needs = context.rules.model, context.pipeline.classes, rule.metric_spec.data_needs
+    name, needs = context.rules.model, rule.metric_spec.data_needs
     # Which version serves, and whether there is anything left to decide about it.
     champion = promotion_history.latest_promotion(connection, name)
     if champion is None or evaluations.was_evaluated(connection, name, rule.name, slot):
         return None
     if slow.row_estimate is not None and slow.row_estimate.version != champion.to_version:
         return None  # a new champion came while its predecessor's rows were measured
+    classes = context.contracts.classes_of(connection, name, champion.to_version)
+    costs = load_costs(connection, context.contracts, champion, classes) if "costs" in needs else {}
     # What the version is compared with.
     baseline = load_baseline(connection, champion)
     # What came since the last evaluation, each label or minute once.
+    absent = context.rules.absent
+    complete_until = EVERY_ANSWER if absent is None else known_until(connection, name, absent, now)
     reading: Reading | None = None
     detectors: detector_state.DetectorState | None = None
     if "confidence" in needs:
-        detectors = advance_performance_estimator(connection, rule, baseline.error_by_confidence, champion, now)
+        detectors = advance_performance_estimator(connection, rule, baseline, champion, now)
     else:
-        advanced = advance_detectors(connection, rule, baseline, champion, classes, now, context.rules.probation)
+        advanced = advance_detectors(
+            connection, rule, baseline, champion, classes, now, context.rules.probation, complete_until
+        )
         if advanced is not None:
             detectors, reading = advanced
     # What happened in the window.
-    windows = source_windows(rule, reading, now)
+    windows = source_windows(rule, reading, now, complete_until)
     estimate = NO_ESTIMATE if slow.row_estimate is None else slow.row_estimate.estimate
     counts = load_counts(connection, classes, rule, champion, now, windows, estimate)
     waiting = waiting_sources(rule, reading)
-    counts = replace(counts, input_comparison=slow.input_comparison, waiting_sources=waiting)
+    counts = replace(counts, input_comparison=slow.input_comparison, waiting_sources=waiting, costs=costs)
+    if "columns" in needs:
+        counts = replace(counts, columns=load_columns(connection, context.contracts, rule, champion, now))
     if "classes" in needs:
         compared = compared_answers(connection, rule, champion, now)
         baseline = replace(baseline, reference_mix=compared.reference)
@@ -139,6 +155,18 @@ def load_inputs(
         rule_names=frozenset(watched.name for watched in context.rules.rules),
         instance=context.instance,
     )
+
+
+def load_costs(
+    connection: Connection, contracts: VersionContracts, champion: promotion_history.Promotion, classes: Sequence[str]
+) -> dict[tuple[str, str], float]:
+    """The losses of the version's mistakes, by what truth and answer are counted as, where they are not 1."""
+    task = contracts.of(connection, champion.model_name, champion.to_version).task
+    if not task.has_costs:
+        return {}
+    mistakes = ((truth, answer) for truth in classes for answer in classes if truth != answer)
+    losses = ((pair, task.counted_loss(*pair)) for pair in mistakes)
+    return {pair: loss for pair, loss in losses if loss != 1.0}
 
 
 def load_counts(
@@ -242,14 +270,19 @@ def _last_data_time(connection: Connection, rule: Rule, champion: promotion_hist
 def load_baseline(connection: Connection, champion: promotion_history.Promotion) -> Baseline:
     """The numbers pinned when the version was promoted: golden counts, and latency by class of serving hosts."""
     kinds = evaluations.load_baselines(connection, champion.model_name, champion.to_version)
-    accuracy = kinds.get("accuracy", {}).get("", {"correct": 0, "total": 0})
-    hosts = kinds.get("latency", {})
+    baseline = make_baseline(kinds.get("accuracy", {}).get(""), kinds.get("latency", {}))
+    return replace(baseline, error_by_confidence=calibration_baseline(kinds))
+
+
+def make_baseline(accuracy: Mapping[str, Any] | None, hosts: Mapping[str, Mapping[str, Any]]) -> Baseline:
+    """The baseline of pinned numbers: those of the golden set, if there were any, and of latency by class of hosts."""
+    golden = {"correct": 0, "total": 0, **(accuracy or {})}
     return Baseline(
-        accuracy_correct=accuracy["correct"],
-        accuracy_total=accuracy["total"],
+        accuracy_correct=golden["correct"],
+        accuracy_total=golden["total"],
         latency={host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()},
-        error_by_confidence=calibration_baseline(kinds),
-        golden_versions=accuracy.get("versions", 1),
+        golden_versions=golden.get("versions", 1),
+        golden_losses={float(loss): rows for loss, rows in golden.get("losses", {}).items()},
     )
 
 

@@ -19,7 +19,7 @@ from monitors.rules.quantities import count_text, duration_text
 from monitors.statistics.e_detector import Detector
 from monitors.windows.latency_bins import BinCounts
 from monitors.windows.reference_period import ReferencePeriod, Span
-from monitors.windows.window import ErrorByConfidence, ReferenceMix
+from monitors.windows.window import Baseline, ReferenceMix
 
 MAX_ROWS_PER_READ: Final = 10_000
 SETTLE_DELAY: Final = timedelta(minutes=2)
@@ -51,10 +51,11 @@ def compared_answers(
         last = end - timedelta(minutes=1)
         class_counts.update(_label_counts(prediction_counts.class_counts(connection, name, version, first, last)))
     predicted = prediction_counts.class_counts(connection, name, version, *window)
-    return ComparedAnswers(predicted, ReferenceMix(dict(class_counts), period.end, _reference_text(period, window)))
+    return ComparedAnswers(predicted, ReferenceMix(dict(class_counts), period.end, reference_text(period, window)))
 
 
-def _reference_text(period: ReferencePeriod, window: Span) -> str:
+def reference_text(period: ReferencePeriod, window: Span) -> str:
+    """What of a reference a window is compared with: "the same hours of its first 7 days"."""
     length = period.end - period.start
     days = length // timedelta(days=1)
     first = f"its first {count_text(days, 'day') if days > 1 else duration_text(length)}"
@@ -65,7 +66,7 @@ def _reference_text(period: ReferencePeriod, window: Span) -> str:
 def advance_performance_estimator(
     connection: Connection,
     rule: Rule,
-    calibration: ErrorByConfidence | None,
+    baseline: Baseline,
     champion: promotion_history.Promotion,
     now: datetime,
 ) -> detector_state.DetectorState | None:
@@ -73,9 +74,10 @@ def advance_performance_estimator(
 
     At most MAX_ROWS_PER_READ rows are read: what is left waits for the next evaluation.
     """
+    calibration, versions = baseline.error_by_confidence, baseline.golden_versions
     if rule.false_alarms is None or calibration is None:
         return None
-    name, version, digest = champion.model_name, champion.to_version, detector_digest(rule, calibration)
+    name, version, digest = champion.model_name, champion.to_version, detector_digest(rule, calibration, versions)
     before = detector_state.load_state(connection, name, version, rule.name)
     if before is None or before.definition != digest:
         before = detector_state.DetectorState(digest, 0, {})
@@ -88,7 +90,8 @@ def advance_performance_estimator(
     ]
     stored = before.streams.get(WHOLE_STREAM)
     detector = None if stored is None else Detector.from_json(stored)
-    after, last = update_performance_detector(rule, calibration, detector, minutes, champion.at - INITIAL_BUDGET_PERIOD)
+    started_at = champion.at - INITIAL_BUDGET_PERIOD
+    after, last = update_performance_detector(rule, calibration, detector, minutes, started_at, versions)
     cursor = before.cursor if last is None else last
     return detector_state.DetectorState(digest, cursor, {WHOLE_STREAM: after.to_json()})
 

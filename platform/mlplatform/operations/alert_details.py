@@ -1,7 +1,6 @@
 """Reads everything the store holds about one alert, at once."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -26,7 +25,7 @@ class AlertDetails:
     sentence: str
     latest: Evaluation
     cause: Evaluation | None
-    changes: list[dict[str, Any]]
+    changes: list[alert_records.TransitionRow]
     notices: list[outbox.OutboxMessage]
     retrainings: list[retraining_queue.Retraining]
     tasks: list[tasks.Task]

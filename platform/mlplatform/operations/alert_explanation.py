@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from mlplatform.alerting.alert_records import TransitionRow
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.links import alert_links
 from mlplatform.context import AppContext
@@ -194,9 +195,9 @@ def _finding_for_key(evaluation: Evaluation, key: str) -> Mapping[str, Any] | No
     return next((finding for finding in evaluation.findings if finding["key"] == key), None)
 
 
-def _change_line(change: Mapping[str, Any]) -> str:
-    before = f"{change['from_state']} → " if change["from_state"] else ""
-    return f"{_format_time(change['at'])} {change['actor']}: {before}{change['to_state']}. {change['reason']}"
+def _change_line(change: TransitionRow) -> str:
+    before = f"{change.from_state} → " if change.from_state else ""
+    return f"{_format_time(change.at)} {change.actor}: {before}{change.to_state}. {change.reason}"
 
 
 def _notice_lines(details: AlertDetails) -> Iterable[str]:

@@ -13,7 +13,7 @@ from mlplatform.host.console import echo
 from mlplatform.host.processes import ProcessGroup, exit_on_signals, http_ok
 from mlplatform.settings import LOOPBACK_HOSTS, Settings, load_settings
 from mlplatform.store import leases
-from registry.mlflow_connection import mask_uri, normalize_uri
+from registry.mlflow_connection import MlflowConnection, mask_uri, normalize_uri
 from registry.mlflow_server import missing_password_settings, password_config, server_command, store_environment
 
 STARTUP_SECONDS = 120.0
@@ -41,6 +41,7 @@ def run_mlflow(as_json: bool) -> None:
         app_name="basic-auth" if settings.mlflow_auth == "basic" else "",
     )
     passwords = mlflow_auth_environment(settings, home, os.environ)
+    MlflowConnection(backend).create_tables()
     announcement, text = mlflow_announcement(settings)
     echo(announcement, text, as_json)
     sys.stdout.flush()

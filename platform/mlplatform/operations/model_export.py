@@ -32,21 +32,24 @@ def export_version(
     `with_server` writes the edge server's files beside it. Raises SettingsError for an unknown format, NotFoundError
     without a champion, ModelFormatError, DataError.
     """
+    from mlplatform.retraining.training_pipeline import training_pipeline
     from pipelines.edge.export import compare_export, copy_edge_server, export_file, export_formats
+    from registry.model_package import read_contract
 
     if file_format not in export_formats():
         raise SettingsError(f"format {file_format!r} is not known; known: {', '.join(export_formats())}")
-    pipeline = context.pipeline
+    model = context.model_name
     if version is None:
-        current = promotion_service(context).current(pipeline.name)
+        current = promotion_service(context).current(model)
         if current is None:
             raise NotFoundError("there is no champion to export; `platform train` makes the first one")
         version = current.to_version
-    folder = context.catalog.download(pipeline.name, version, context.model_cache)
-    path = out or Path(f"{pipeline.name}-{version}{FILE_SUFFIXES[file_format]}")
-    split = pipeline.load(context.settings.data_dir)
-    export_file(folder, pipeline.classes, pipeline.name, version, file_format, split.validation, path)  # type: ignore[arg-type]
+    folder = context.catalog.download(model, version, context.model_cache)
+    path = out or Path(f"{model}-{version}{FILE_SUFFIXES[file_format]}")
+    classes = read_contract(folder).classes
+    split = training_pipeline(context.settings).load(context.settings.data_dir)
+    export_file(folder, classes, model, version, file_format, split.validation, path)  # type: ignore[arg-type]
     if with_server:
         copy_edge_server(path.parent)
-    parity = compare_export(path, folder, pipeline.classes, file_format, split.golden)
-    return ExportedModel(pipeline.name, version, str(path), parity)
+    parity = compare_export(path, folder, classes, file_format, split.golden)
+    return ExportedModel(model, version, str(path), parity)

@@ -1,6 +1,8 @@
 """Carries out what people ask of alerts, retrainings, versions and keys, with their name in the audit log."""
 
-from collections.abc import Collection
+import glob
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
@@ -12,29 +14,60 @@ from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.operations.production_record import production_record
 from mlplatform.operations.views import ApiKeyView
-from mlplatform.promotion import promotion_history
+from mlplatform.promotion import approvals, promotion_history
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service, set_quarantine
-from mlplatform.retraining import retraining_endings
+from mlplatform.retraining import retraining_endings, retraining_queue
+from mlplatform.retraining.approval_requests import reject_approval
+from mlplatform.retraining.retraining_queue import RetrainingTrigger
 from monitors.alerts import Silence, acknowledge
 from registry.card import card_diff, with_production
 
 MAX_NAME_LENGTH = 100
+MAX_NOTE_LENGTH = 500
 MAX_SILENCE_DURATION = timedelta(days=365)
 SEVERITIES = ("info", "warning", "critical")
 
 
-def acknowledge_alert(context: AppContext, alert_id: str, actor: str) -> str:
-    """Acknowledge a firing alert; returns its state. Raises NotFoundError, and AlertError when it does not fire."""
-    now = context.clock()
+def acknowledge_alert(context: AppContext, alert_id: str, actor: str, note: str = "") -> str:
+    """Acknowledge a firing alert; returns its state. A note stands in its history and in the audit log.
+
+    Raises NotFoundError, AlertError when it does not fire, InvalidInputError for a note that is too long.
+    """
+    now, note = context.clock(), check_note(note)
     with context.database.write() as connection:
         alert_records.open_alerts(connection, alert_records.find(connection, alert_id).model, lock=True)
         alert = alert_records.find(connection, alert_id)  # read again: the watcher may just have closed it
         transition = acknowledge(alert, now)
         if transition.change is not None and transition.alert is not None:
             alert_records.update_state(connection, transition.alert)
-            alert_records.append_transition(connection, alert_id, transition.change, actor, now)
-            audit_entries.append(connection, actor, "acknowledge", f"alert/{alert_id}", now)
+            change = replace(transition.change, reason=note) if note else transition.change
+            alert_records.append_transition(connection, alert_id, change, actor, now)
+            audit_entries.append(
+                connection, actor, "acknowledge", f"alert/{alert_id}", now, {"note": note} if note else {}
+            )
     return "acknowledged"
+
+
+def check_note(note: str) -> str:
+    """A note as it is kept, on one line; raises InvalidInputError for one that is too long."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in note).split())
+    if len(line) > MAX_NOTE_LENGTH:
+        raise InvalidInputError(f"the note has {len(line)} characters; say it in {MAX_NOTE_LENGTH}")
+    return line
+
+
+def silence_alert(context: AppContext, alert_id: str, duration: timedelta, reason: str, actor: str) -> str:
+    """Silence one alert's rule and key for so long; returns the silence's id.
+
+    Raises NotFoundError, and InvalidInputError without a reason or for a duration that cannot be.
+    """
+    reason = check_note(reason)
+    if not reason:
+        raise InvalidInputError("a silence needs its reason: others will ask why nobody was told")
+    with context.database.read() as connection:
+        alert = alert_records.find(connection, alert_id)
+    rule, key = glob.escape(alert.rule), glob.escape(alert.key)
+    return silence_alerts(context, Silence(rule, context.clock() + duration, key, reason=reason), actor)
 
 
 def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
@@ -57,6 +90,7 @@ def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
             raise NotFoundError(f"no rule is called {silence.rule!r}; there are: {', '.join(names)}")
         silence_id = alert_records.create_silence(connection, silence, actor, now)
         details = {"key": silence.key, "severity": silence.severity, "until": silence.until.isoformat()}
+        details |= {"reason": silence.reason} if silence.reason else {}
         audit_entries.append(connection, actor, "silence", f"rule/{silence.rule}", now, details)
     return silence_id
 
@@ -68,7 +102,7 @@ def end_silence(context: AppContext, silence_id: str, actor: str) -> str:
     """
     now = context.clock()
     with context.database.write() as connection:
-        matching = [row for row in alert_records.list_silences(connection) if row["id"].startswith(silence_id)]
+        matching = [row for row in alert_records.list_silences(connection) if row.id.startswith(silence_id)]
         if not matching or not silence_id:
             raise NotFoundError(
                 f"silence {silence_id!r} is not known; `platform alerts silences --all` shows every one"
@@ -76,11 +110,41 @@ def end_silence(context: AppContext, silence_id: str, actor: str) -> str:
         if len(matching) > 1:
             raise ConflictError(f"{len(matching)} silences begin with {silence_id!r}; give more of the id")
         [row] = matching
-        if not alert_records.end_silence(connection, row["id"], now):
-            raise ConflictError(f"silence {row['id']} was over at {row['until']:%Y-%m-%d %H:%M} UTC")
-        details = {"silence": row["id"], "key": row["key"], "severity": row["severity"]}
-        audit_entries.append(connection, actor, "end-silence", f"rule/{row['rule']}", now, details)
-    return str(row["id"])
+        if not alert_records.end_silence(connection, row.id, now):
+            raise ConflictError(f"silence {row.id} was over at {row.until:%Y-%m-%d %H:%M} UTC")
+        details = {"silence": row.id, "key": row.key, "severity": row.severity}
+        audit_entries.append(connection, actor, "end-silence", f"rule/{row.rule}", now, details)
+    return row.id
+
+
+def request_retraining(
+    context: AppContext,
+    reason: str,
+    actor: str,
+    *,
+    trigger: RetrainingTrigger = "manual",
+    dry_run: bool = False,
+    requested_by: str = "",
+    details: Mapping[str, str] | None = None,
+) -> tuple[str, bool]:
+    """Queue a retraining of the served model, or join the one that is queued: (id, whether it is new).
+
+    `requested_by` is who it is for, where that is not the actor; `details` stand in the audit log beside the reason.
+    """
+    now = context.clock()
+    with context.database.write() as connection:
+        retraining_id, is_new = retraining_queue.request(
+            connection,
+            pipeline=context.model_name,
+            reason=reason,
+            trigger=trigger,
+            requested_by=requested_by or actor,
+            now=now,
+            dry_run=dry_run,
+        )
+        written = {"reason": reason, **(details or {})}
+        audit_entries.append(connection, actor, "ask-retrain", f"retraining/{retraining_id}", now, written)
+    return retraining_id, is_new
 
 
 def cancel_retraining(context: AppContext, retraining_id: str, actor: str) -> None:
@@ -99,7 +163,7 @@ def load_model_card(context: AppContext, version: int) -> str:
 
     Where the version has answered in production, a section says what that showed, read from the store now.
     """
-    registered = context.catalog.version(context.pipeline.name, version)
+    registered = context.catalog.version(context.model_name, version)
     text = context.tracking.read_text(registered.run_id, "model_card.md") or registered.description
     section = production_record(context, version)
     return text if section is None else with_production(text, section)
@@ -113,15 +177,17 @@ def diff_model_cards(context: AppContext, before: int, after: int) -> str:
 
 
 def promote_version(
-    context: AppContext, version: int, reason: str, actor: str, *, force: bool
+    context: AppContext, version: int, reason: str, actor: str, *, force: bool, seen: int | None = None
 ) -> promotion_history.Promotion:
-    """Make a version champion by hand.
+    """Make a version champion by hand; `seen` is the champion that whoever asks looked at, 0 where there was none.
 
-    Raises ConflictError against the gate's verdict, and for a version in quarantine, unless forced.
+    Raises ConflictError against the gate's verdict, and for a version in quarantine, unless forced; and where another
+    version than the one seen is champion.
     """
-    name = context.pipeline.name
+    name = context.model_name
     gate = context.catalog.version(name, version).tags.get("gate", "unknown")
     current = promotion_service(context).current(name)
+    _check_seen(current, seen)
     if current is not None and current.to_version == version:
         raise ConflictError(f"version {version} is champion already")
     if gate != "promote" and not force:
@@ -136,12 +202,24 @@ def promote_version(
     )
 
 
+def _check_seen(current: promotion_history.Promotion | None, seen: int | None) -> None:
+    """Raise ConflictError where the champion is another than the one seen; None has seen none in particular."""
+    champion = 0 if current is None else current.to_version
+    if seen is not None and seen != champion:
+        raise ConflictError(
+            f"version {champion or 'none'} is champion now, and version {seen or 'none'} was when the page was made; "
+            "load it again, and decide again"
+        )
+
+
 def quarantine_version(context: AppContext, version: int, reason: str, actor: str, *, lift: bool) -> bool:
     """Put a version into quarantine: nothing promotes it again; or lift that. Returns whether it changed anything.
 
+    One that waits for approval waits no more.
+
     Raises ConflictError for the champion, and UnknownVersionError.
     """
-    name = context.pipeline.name
+    name = context.model_name
     context.catalog.version(name, version)
     with context.database.write() as connection:
         champion = promotion_history.latest_promotion(connection, name)
@@ -150,6 +228,9 @@ def quarantine_version(context: AppContext, version: int, reason: str, actor: st
                 f"version {version} is champion; `platform models rollback` restores the one before and sets it apart"
             )
         changed = set_quarantine(connection, name, version, actor, reason, context.clock(), lifted=lift)
+        waiting = None if lift else approvals.find_waiting(connection, name, lock=True)
+        if waiting is not None and waiting.version == version:
+            reject_approval(connection, context, waiting, actor, f"set apart: {reason}", context.clock())
     promotion_service(context).sync_quarantine_tags(name)
     return changed
 

@@ -24,7 +24,7 @@ SOURCE_NOTES = {
 
 def production_record(context: AppContext, version: int) -> CardSection | None:
     """Predictions, labels and events of a version since it was first promoted; None where it never answered."""
-    name, now = context.pipeline.name, context.clock()
+    name, now = context.model_name, context.clock()
     with context.database.read() as connection:
         history = [
             promotion

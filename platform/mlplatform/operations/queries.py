@@ -21,7 +21,7 @@ from mlplatform.operations.views import (
     VersionView,
 )
 from mlplatform.predictions import prediction_records, shadow_predictions
-from mlplatform.promotion import probations, promotion_history, quarantines, rollouts
+from mlplatform.promotion import approvals, probations, promotion_history, quarantines, rollouts
 from mlplatform.promotion.rollout_analysis import describe_rollout
 from mlplatform.retraining import retraining_queue
 from mlplatform.schema_base import ModelName
@@ -30,6 +30,9 @@ from mlplatform.store import leases, tasks
 from mlplatform.store.leadership import ALIVE_PERIOD, WATCHER, leader_lease_name
 from mlplatform.store.short_ids import abbreviate_ids
 from monitors.decisions.version_comparison import VersionComparison
+from pipelines.answers import answer_reader
+from pipelines.inputs.table_codec import TableCodec
+from registry.model_contract import TableInputs
 
 MAX_ALERTS = 1000
 
@@ -40,18 +43,31 @@ def load_prediction(context: AppContext, prediction_id: str) -> PredictionDetail
         row = prediction_records.find(connection, prediction_id)
         labels = label_records.current_labels(connection, prediction_id)
         shadows = shadow_predictions.list_by_prediction(connection, prediction_id)
-    classes = context.pipeline.classes
+        contracts = {
+            version: context.contracts.of(connection, row.model_name, version)
+            for version in {row.model_version, *(shadow.model_version for shadow in shadows)}
+        }
+        inputs, record = contracts[row.model_version].inputs, None
+        if isinstance(inputs, TableInputs):
+            record = TableCodec(inputs.columns).to_record(
+                prediction_records.load_input(connection, row.image_hash).content
+            )
+    readers = {version: answer_reader(contract.task) for version, contract in contracts.items()}
     return PredictionDetail(
         id=row.id,
         at=row.at,
         label=row.label,
         confidence=row.confidence,
-        probabilities=dict(zip(classes, row.probabilities, strict=True)),
+        probabilities=readers[row.model_version].by_class(row.probabilities),
+        characters=readers[row.model_version].by_character(row.probabilities),
         latency_ms=row.latency_ms,
         model=ModelName(name=row.model_name, version=row.model_version),
         image_hash=row.image_hash,
         request_id=row.request_id,
         client_id=row.client_id,
+        reference=row.reference,
+        subject=row.subject,
+        row=record,
         tags=row.tags or {},
         role=row.role,
         labels=[LabelOut(label=label.label, source=label.source, at=label.at) for label in labels],
@@ -59,7 +75,8 @@ def load_prediction(context: AppContext, prediction_id: str) -> PredictionDetail
             ShadowOut(
                 label=shadow.label,
                 confidence=shadow.confidence,
-                probabilities=dict(zip(classes, shadow.probabilities, strict=True)),
+                probabilities=readers[shadow.model_version].by_class(shadow.probabilities),
+                characters=readers[shadow.model_version].by_character(shadow.probabilities),
                 model=ModelName(name=row.model_name, version=shadow.model_version),
             )
             for shadow in shadows
@@ -81,7 +98,7 @@ def find_report(context: AppContext, evaluation_id: str) -> Path:
 
 def model_overview(context: AppContext) -> ModelOverview:
     """Versions of the served model with their probation and quarantine, its champion, and the newest promotions."""
-    name = context.pipeline.name
+    name = context.model_name
     versions = context.catalog.versions(name)
     with context.database.read() as connection:
         history = promotion_history.promotion_history(connection, name, limit=20)
@@ -89,6 +106,7 @@ def model_overview(context: AppContext) -> ModelOverview:
         standings = {probation.version: probation_standing(probation) for probation in oldest_first}
         rollout = rollouts.latest_rollout(connection, name)
         quarantined = quarantines.quarantined_versions(connection, name)
+        newest_approvals = approvals.latest_approvals(connection, name)
         trial = None if rollout is None else RolloutView(**vars(rollout), text=describe_rollout(connection, rollout))
     return ModelOverview(
         model=name,
@@ -109,6 +127,7 @@ def model_overview(context: AppContext) -> ModelOverview:
         ],
         promotions=history,
         trial=trial,
+        approvals=newest_approvals,
     )
 
 
@@ -132,7 +151,7 @@ def _newest_probation(connection: Connection, model: str) -> ProbationView | Non
 
 def platform_status(context: AppContext) -> PlatformStatus:
     """The platform at a glance: processes, champion and its probation, counts, open alerts, retrainings, outbox."""
-    now, name = context.clock(), context.pipeline.name
+    now, name = context.clock(), context.model_name
     with context.database.read() as connection:
         promotion = promotion_history.latest_promotion(connection, name)
         alerts = to_jsonable(alert_records.list_alerts(connection, model_name=name, limit=MAX_ALERTS))

@@ -17,7 +17,7 @@ def review_progress(context: AppContext) -> ReviewStatus:
 
     Raises NotFoundError without a champion.
     """
-    now, name = context.clock(), context.pipeline.name
+    now, name = context.clock(), context.model_name
     with context.database.read() as connection:
         champion = promotion_history.latest_promotion(connection, name)
         if champion is None:
@@ -39,7 +39,7 @@ def review_progress(context: AppContext) -> ReviewStatus:
 def skipped_reviews_sentence(settled: Mapping[str, float]) -> str:
     """What reviewers skip, in words, by the share of its drawn answers that each group labels beside the best one."""
     groups = ", ".join(
-        f"{_group_text(group)} {share:.0%}" for group, share in sorted(settled.items(), key=lambda item: item[1])
+        f"{review_group_text(group)} {share:.0%}" for group, share in sorted(settled.items(), key=lambda item: item[1])
     )
     return (
         f"reviewers label some drawn answers more often than others ({groups} of what the most labelled group has): "
@@ -48,7 +48,8 @@ def skipped_reviews_sentence(settled: Mapping[str, float]) -> str:
     )
 
 
-def _group_text(group: str) -> str:
+def review_group_text(group: str) -> str:
+    """A group of drawn answers in words."""
     if group == DISAGREEMENT_STRATUM:
         return "where two versions differ"
     cuts = (0.0, *CONFIDENCE_CUTS, 1.0)

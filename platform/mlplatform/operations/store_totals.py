@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Table, func, select
 
 from mlplatform.store.rollups import DAY_MINUTES
 from mlplatform.store.tables.feedback import feedback
-from mlplatform.store.tables.predictions import images, prediction_count_rollups
+from mlplatform.store.tables.predictions import inputs, prediction_count_rollups
 
 COUNT_LIMIT: Final = 10_000
 """Rows are counted one by one up to so many; a table that holds more is said to hold as many."""
@@ -17,7 +17,7 @@ def store_totals(connection: Connection, model_name: str) -> dict[str, int]:
     """The answers a model has recorded, by its tallies; pictures and current labels of all models, up to a limit."""
     return {
         "predictions": _count_predictions(connection, model_name),
-        "images": _count_up_to_limit(connection, images),
+        "images": _count_up_to_limit(connection, inputs),
         "labels": _count_up_to_limit(connection, feedback, current=True),
     }
 

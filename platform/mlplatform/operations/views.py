@@ -7,6 +7,7 @@ from typing import Any
 
 from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.outbox import OutboxMessage
+from mlplatform.promotion.approvals import Approval
 from mlplatform.promotion.probations import Probation
 from mlplatform.promotion.promotion_history import Promotion
 from mlplatform.promotion.rollouts import Rollout
@@ -39,13 +40,17 @@ class RolloutView(Rollout):
 
 @dataclass(frozen=True)
 class ModelOverview:
-    """The versions of a model, its champion (None before the first), newest promotions and newest rollout."""
+    """The versions of a model, its champion (None before the first), newest promotions and newest rollout.
+
+    `approvals` are the newest candidates that waited for a person, newest first.
+    """
 
     model: str
     champion: int | None
     versions: Sequence[VersionView]
     promotions: Sequence[Promotion]
     trial: RolloutView | None
+    approvals: Sequence[Approval]
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
-from mlplatform.store.tables.predictions import images, predictions
+from mlplatform.store.tables.predictions import inputs, predictions
 
 Span = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True)
 class SampledInput:
-    """An input, with the client, the request and the tags of the first prediction drawn that it was sent for."""
+    """An input as it is kept, with client, request and tags of the first prediction drawn that it was sent for."""
 
-    png: bytes
+    content: bytes
     client_id: str
     request: str
     tags: Mapping[str, str]
@@ -36,10 +36,9 @@ def sample_inputs(
         for row in connection.execute(_first_in_span(model_name, version, span, per_span, *columns)):
             first_by_hash.setdefault(row.image_hash, row)
     drawn = sorted(first_by_hash, key=lambda key: sha256(f"{version} {key}".encode()).digest())[:size]
-    png_by_hash = {
-        row.hash: bytes(row.png) for row in connection.execute(select(images).where(images.c.hash.in_(drawn)))
-    }
-    return tuple(_sampled(png_by_hash[key], first_by_hash[key]) for key in drawn if key in png_by_hash)
+    query = select(inputs.c.hash, inputs.c.content).where(inputs.c.hash.in_(drawn))
+    kept = {row.hash: bytes(row.content) for row in connection.execute(query)}
+    return tuple(_sampled(kept[key], first_by_hash[key]) for key in drawn if key in kept)
 
 
 def sampled_ids(
@@ -66,6 +65,6 @@ def _first_in_span(model_name: str, version: int, span: Span, limit: int, *names
     )
 
 
-def _sampled(png: bytes, row: Row[Any]) -> SampledInput:
+def _sampled(content: bytes, row: Row[Any]) -> SampledInput:
     # Predictions of one request share their moment, also where retention has removed its id.
-    return SampledInput(png, row.client_id, f"{row.at.isoformat()} {row.request_id}", row.tags or {})
+    return SampledInput(content, row.client_id, f"{row.at.isoformat()} {row.request_id}", row.tags or {})

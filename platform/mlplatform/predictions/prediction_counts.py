@@ -7,7 +7,7 @@ without a host class.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -79,7 +79,9 @@ class _CountedPredictions:
 def _aggregate(rows: Sequence["PredictionRecord"]) -> _CountedPredictions:
     requests = {(row.at, row.request_id): row.latency_ms for row in reversed(rows)}
     latency = Counter(str(latency_bin(latency_ms)) for latency_ms in requests.values())
-    return _CountedPredictions(len(rows), latency, Counter(f"{bin_of(row.confidence)} {row.label}" for row in rows))
+    return _CountedPredictions(
+        len(rows), latency, Counter(f"{bin_of(row.confidence)} {row.counted_as}" for row in rows)
+    )
 
 
 def _add_to_row(connection: Connection, table: Table, key: PredictionCountKey, counted: _CountedPredictions) -> None:
@@ -204,6 +206,57 @@ def class_counts_by_minute(
         _add_class_counts(minutes[row.minute], row.labels)
     in_order: list[tuple[int, Mapping[str, Mapping[int, int]]]] = list(minutes.items())
     return in_order[:-1] if len(rows) == limit and len(in_order) > 1 else in_order
+
+
+@dataclass(frozen=True)
+class TimedCounts:
+    """Predictions of one version in a stretch of time: how many, latencies by bin, and answers by class."""
+
+    minute: int
+    version: int
+    answers: int
+    latency: Counter[int]
+    classes: Counter[str]
+
+
+def counts_over_time(
+    connection: Connection, model_name: str, versions: Collection[int], minutes: tuple[int, int], span: int, bucket: int
+) -> list[TimedCounts]:
+    """The predictions made in [first, end) minutes, by stretches of `bucket` minutes and version, in order of time.
+
+    `span` is one minute or that of a rollup, and divides `bucket` and `first`.
+    """
+    table = prediction_counts if span == 1 else prediction_count_rollups
+    query = select(table.c.minute, table.c.model_version, table.c.answers, table.c.latency, table.c.labels).where(
+        table.c.model_name == model_name,
+        table.c.model_version.in_(versions),
+        *(() if span == 1 else (prediction_count_rollups.c.span == span,)),
+        table.c.minute >= minutes[0],
+        table.c.minute < minutes[1],
+    )
+    stretches: dict[tuple[int, int], _CountedPredictions] = defaultdict(_CountedPredictions)
+    for row in connection.execute(query):
+        begins = row.minute - row.minute % bucket
+        stretches[begins, row.model_version].merge(
+            _CountedPredictions(row.answers, Counter(row.latency), Counter(row.labels))
+        )
+    return [
+        TimedCounts(
+            minute,
+            version,
+            counted.predictions,
+            Counter({int(bin_index): n for bin_index, n in counted.latency.items()}),
+            _by_class(counted.labels),
+        )
+        for (minute, version), counted in sorted(stretches.items())
+    ]
+
+
+def _by_class(labels: Mapping[str, int]) -> Counter[str]:
+    classes = Counter[str]()
+    for key, n in labels.items():
+        classes[key.partition(" ")[2]] += n
+    return classes
 
 
 def _add_class_counts(counts: dict[str, Counter[int]], labels: Mapping[str, int]) -> None:

@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, delete, select
 
 from mlplatform.audit import prediction_attestation
 from mlplatform.errors import NotFoundError
-from mlplatform.predictions import prediction_counts, review_samples
+from mlplatform.predictions import column_counts, prediction_counts, review_samples
+from mlplatform.predictions.column_counts import ColumnCounters
 from mlplatform.store.database import insert_many_returning, insert_new
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.predictions import erased_predictions, images, predictions
-from pipelines.image.grey_png import pack_image
-from pipelines.input_row import InputRow
+from mlplatform.store.tables.predictions import erased_predictions, inputs, predictions
+from pipelines.input_row import InputRow, is_table_form
+from pipelines.inputs.packing import pack_input
 
 ERASED_IDS_RETENTION: Final = timedelta(days=400)
 ERASED_IDS_PER_STATEMENT: Final = 500
@@ -41,41 +42,50 @@ class PredictionWithInput:
     @cached_property
     def packed_input(self) -> bytes:
         """The input as the database keeps it. Raises ValueError for what is no input of a model."""
-        return pack_image(self.input)
+        return pack_input(self.input)
 
     def pack_input(self) -> None:
         """Pack the input now, so that the transaction that writes it is short; raises ValueError."""
         _ = self.packed_input
 
 
-def insert_predictions(connection: Connection, rows: Sequence[PredictionWithInput], instance: str = "") -> int:
+def insert_predictions(
+    connection: Connection,
+    rows: Sequence[PredictionWithInput],
+    instance: str = "",
+    counters: ColumnCounters | None = None,
+) -> int:
     """Write predictions and inputs, and count them for the server `instance`; returns how many were new.
 
-    A prediction id that is there already changes nothing.
+    A prediction id that is there already changes nothing. `counters` know the columns of versions from earlier calls.
     """
     # 1. Each input once, in one order everywhere, so that writers do not block each other for ever.
     row_by_input = {row.prediction.image_hash: row for row in rows}
     insert_many_returning(
         connection,
-        images,
+        inputs,
         [
             {
                 "hash": image_hash,
-                "png": row.packed_input,
+                "content": row.packed_input,
                 "at": row.prediction.at,
+                "form": row.input.form,
             }
             for image_hash, row in sorted(row_by_input.items())
         ],
-        images.c.hash,
+        inputs.c.hash,
     )
 
     # 2. The predictions; only new ones are counted, drawn for review and attested in what follows.
     new_ids = insert_many_returning(connection, predictions, [vars(row.prediction) for row in rows], predictions.c.id)
-    new_rows = {row.prediction.id: (row.prediction, row.host_class) for row in rows if row.prediction.id in new_ids}
-    new_predictions = [prediction for prediction, _ in new_rows.values()]
+    new_rows = {row.prediction.id: row for row in rows if row.prediction.id in new_ids}
+    new_predictions = [row.prediction for row in new_rows.values()]
 
     # 3. What is derived from them, in the same transaction.
-    prediction_counts.count_predictions(connection, instance, list(new_rows.values()))
+    by_host = [(row.prediction, row.host_class) for row in new_rows.values()]
+    prediction_counts.count_predictions(connection, instance, by_host)
+    table_rows = [(row.prediction, row.input) for row in new_rows.values() if row.input.is_table_row]
+    column_counts.count_columns(connection, instance, table_rows, counters or ColumnCounters())
     review_samples.draw_samples(connection, new_predictions)
     prediction_attestation.append_batch(connection, instance, new_predictions)
     return len(new_ids)
@@ -120,12 +130,41 @@ def prediction_times(connection: Connection, ids: Iterable[str]) -> dict[str, da
     return {prediction_id: origin.at for prediction_id, origin in prediction_origins(connection, ids).items()}
 
 
+class StoredInput(NamedTuple):
+    """An input as the database keeps it, and its form."""
+
+    form: str
+    content: bytes
+
+
+def load_input(connection: Connection, input_hash: str) -> StoredInput:
+    """What is kept under that content hash; raises NotFoundError."""
+    row = connection.execute(select(inputs.c.form, inputs.c.content).where(inputs.c.hash == input_hash)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"input {input_hash!r} is not kept")
+    return StoredInput(row.form, bytes(row.content))
+
+
 def load_image(connection: Connection, image_hash: str) -> bytes:
-    """The PNG with that content hash; raises NotFoundError."""
-    png = connection.scalar(select(images.c.png).where(images.c.hash == image_hash))
-    if png is None:
-        raise NotFoundError(f"image {image_hash!r} is not kept")
-    return bytes(png)
+    """The PNG with that content hash; raises NotFoundError, also for an input that is no picture."""
+    stored = load_input(connection, image_hash)
+    if is_table_form(stored.form):
+        raise NotFoundError(f"input {image_hash!r} is a row of a table and has no picture; see the prediction's row")
+    return stored.content
+
+
+def find_references(connection: Connection, model_name: str, references: Collection[str]) -> dict[str, str]:
+    """The newest prediction of a model under each of the callers' own keys, as far as there is one."""
+    query = (
+        select(predictions.c.reference, predictions.c.id)
+        .where(
+            predictions.c.model_name == model_name,
+            predictions.c.reference != "",
+            predictions.c.reference.in_(sorted(reference for reference in references if "\0" not in reference)),
+        )
+        .order_by(predictions.c.at, predictions.c.id)
+    )
+    return {row.reference: row.id for row in connection.execute(query)}
 
 
 def record_erased(connection: Connection, ids: Iterable[str], now: datetime) -> None:

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, and_, exists, func, insert, or_, select, update
 
 from mlplatform.predictions import sampling_plans
-from mlplatform.store.tables.feedback import outcomes
+from mlplatform.store.tables.feedback import outcomes, review_verdicts
 from mlplatform.store.tables.predictions import predictions, review_samples
 from monitors.statistics.review_sampling import (
     DISAGREEMENT_STRATUM,
@@ -33,6 +33,8 @@ TimeWindow = tuple[datetime, datetime]
 MAX_LABEL_LAGS: Final = 20_000
 COMPARISON_PERIOD: Final = timedelta(minutes=10)
 """For so long after an answer another version may be asked about it; then its chance to be drawn is settled."""
+SKIP_DURATION: Final = timedelta(hours=1)
+"""For so long an input that a reviewer skipped is shown to others first."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ def draw_samples(connection: Connection, recorded: Sequence["PredictionRecord"])
 
 
 def _draw_sample(plan: SamplingPlan, salt: str, prediction: "PredictionRecord") -> ReviewSample | None:
-    chance = poisson_draw(plan, prediction.id, salt, prediction.label, prediction.confidence)
+    chance = poisson_draw(plan, prediction.id, salt, prediction.counted_as, prediction.confidence)
     if chance is None:
         return None
-    stratum = stratum_of(prediction.label, prediction.confidence)
+    stratum = stratum_of(prediction.counted_as, prediction.confidence)
     return ReviewSample(
         prediction_id=prediction.id,
         model_name=prediction.model_name,
@@ -142,7 +144,7 @@ def draw_disagreements(
         if published is None:
             continue
         plan = SamplingPlan.from_json(published.plan)
-        chance = draw_among_differing(plan, row.id, published.salt, row.label, row.confidence)
+        chance = draw_among_differing(plan, row.id, published.salt, row.counted_as, row.confidence)
         if chance is None:
             continue
         inclusion = plan.inclusion(DISAGREEMENT_STRATUM, chance)
@@ -188,7 +190,12 @@ def claim_samples(
     query = (
         select(review_samples.c.prediction_id, predictions.c.image_hash, predictions.c.at)
         .join(predictions, predictions.c.id == review_samples.c.prediction_id)
-        .where(review_samples.c.model_name == model_name, review_samples.c.finished_at.is_(None), claimable)
+        .where(
+            review_samples.c.model_name == model_name,
+            review_samples.c.finished_at.is_(None),
+            claimable,
+            ~passed_by(review_samples.c.prediction_id, reviewer, now),
+        )
         .order_by(
             (review_samples.c.claimed_by == reviewer).desc(), review_samples.c.place, review_samples.c.prediction_id
         )
@@ -204,6 +211,58 @@ def claim_samples(
         .values(claimed_by=reviewer, claimed_until=until)
     )
     return [ReviewClaim(row.prediction_id, row.image_hash, row.at, until) for row in rows]
+
+
+def passed_by(prediction_id: Column[str], reviewer: str, now: datetime) -> ColumnElement[bool]:
+    """Whether a reviewer could not say what a prediction's input shows, or skipped it within the last hour."""
+    skipped_lately = and_(review_verdicts.c.verdict == "skip", review_verdicts.c.at > now - SKIP_DURATION)
+    return exists().where(
+        review_verdicts.c.prediction_id == prediction_id,
+        review_verdicts.c.reviewer == reviewer,
+        or_(review_verdicts.c.verdict == "unsure", skipped_lately),
+    )
+
+
+def held_sample(connection: Connection, model_name: str, reviewer: str, now: datetime) -> str | None:
+    """The first open sample that a reviewer holds now."""
+    query = (
+        select(review_samples.c.prediction_id)
+        .where(
+            review_samples.c.model_name == model_name,
+            review_samples.c.finished_at.is_(None),
+            review_samples.c.claimed_by == reviewer,
+            review_samples.c.claimed_until > now,
+            ~passed_by(review_samples.c.prediction_id, reviewer, now),
+        )
+        .order_by(review_samples.c.place, review_samples.c.prediction_id)
+        .limit(1)
+    )
+    return connection.scalar(query)
+
+
+def was_claimed_by(connection: Connection, model_name: str, prediction_id: str, reviewer: str) -> bool:
+    """Whether that reviewer was the last to hold a sample, also where their time is over."""
+    query = select(review_samples.c.claimed_by).where(
+        review_samples.c.prediction_id == prediction_id, review_samples.c.model_name == model_name
+    )
+    return connection.scalar(query) == reviewer
+
+
+def release_sample(connection: Connection, prediction_id: str, reviewer: str) -> None:
+    """Let others have a sample that a reviewer holds."""
+    held = (review_samples.c.prediction_id == prediction_id) & (review_samples.c.claimed_by == reviewer)
+    connection.execute(update(review_samples).where(held).values(claimed_by="", claimed_until=None))
+
+
+def count_open(connection: Connection, model_name: str, limit: int) -> int:
+    """How many samples of a model wait for a label, counted up to a limit."""
+    open_samples = (
+        select(review_samples.c.prediction_id)
+        .where(review_samples.c.model_name == model_name, review_samples.c.finished_at.is_(None))
+        .limit(limit)
+        .subquery()
+    )
+    return connection.scalar(select(func.count()).select_from(open_samples)) or 0
 
 
 def mark_labelled(connection: Connection, prediction_ids: Iterable[str], now: datetime) -> None:

@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, String, cast, delete, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, String, cast, delete, exists, func, literal, or_, select
 
+from mlplatform.predictions.prediction_records import StoredInput
 from mlplatform.store.database import insert_new
 from mlplatform.store.prediction import PredictionRecord
-from mlplatform.store.tables.predictions import images, predictions, shadow_prediction_rows
+from mlplatform.store.tables.feedback import feedback
+from mlplatform.store.tables.predictions import inputs, predictions, review_samples, shadow_prediction_rows
 from mlplatform.store.tables.promotion import probations, rollouts
 
 PROBATION_TRIAL: Final = "probation-"
 """What the name of a probation's trial begins with; the number of its promotion follows."""
+DIFFERING_SCAN_LIMIT: Final = 5_000
+"""The newest shadow predictions that are read for those that differ."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ def unasked(
     window: tuple[datetime, datetime],
     part: float,
     limit: int,
-) -> list[tuple[PredictionRecord, bytes]]:
-    """The oldest predictions of a window that another version has not been asked about yet, with their inputs as PNG.
+) -> list[tuple[PredictionRecord, StoredInput]]:
+    """The oldest predictions of a window that another version was not asked about yet, with their inputs as kept.
 
     `versions` are the model, the version that predicted and the other one. The hash of an input says whether it belongs
     to the part that is asked about.
@@ -97,8 +101,8 @@ def unasked(
         shadow_prediction_rows.c.prediction_id == predictions.c.id, shadow_prediction_rows.c.model_version == other
     )
     query = (
-        select(predictions, images.c.png)
-        .join(images, images.c.hash == predictions.c.image_hash)
+        select(predictions, inputs.c.content, inputs.c.form)
+        .join(inputs, inputs.c.hash == predictions.c.image_hash)
         .where(
             predictions.c.model_name == model_name,
             predictions.c.model_version == version,
@@ -114,8 +118,8 @@ def unasked(
     found = []
     for row in connection.execute(query).mappings():
         values = dict(row)
-        png = bytes(values.pop("png"))
-        found.append((PredictionRecord(**values), png))
+        kept = StoredInput(values.pop("form"), bytes(values.pop("content")))
+        found.append((PredictionRecord(**values), kept))
     return found
 
 
@@ -132,6 +136,37 @@ def differing_since(connection: Connection, trial_id: str, since: datetime) -> l
         .order_by(predictions.c.at, predictions.c.id)
     )
     return [PredictionRecord(**row._mapping) for row in connection.execute(query)]
+
+
+def differing_unlabelled(connection: Connection, model_name: str, limit: int) -> list[str]:
+    """Predictions that another version says otherwise of and that nobody labelled or drew, the newest first.
+
+    Only the newest shadow predictions of the model are looked at.
+    """
+    is_of_model: ColumnElement[bool] = predictions.c.model_name == model_name
+    if connection.dialect.name == "sqlite":  # which would read all predictions of the model rather than the newest
+        is_of_model = func.likely(is_of_model)
+    newest = (
+        select(shadow_prediction_rows.c.prediction_id, shadow_prediction_rows.c.label, shadow_prediction_rows.c.at)
+        .join(predictions, predictions.c.id == shadow_prediction_rows.c.prediction_id)
+        .where(is_of_model)
+        .order_by(shadow_prediction_rows.c.at.desc())
+        .limit(DIFFERING_SCAN_LIMIT)
+        .subquery()
+    )
+    query = (
+        select(predictions.c.id, func.max(newest.c.at).label("asked_at"))
+        .join(newest, newest.c.prediction_id == predictions.c.id)
+        .where(
+            predictions.c.label != newest.c.label,
+            ~exists().where(feedback.c.prediction_id == predictions.c.id),
+            ~exists().where(review_samples.c.prediction_id == predictions.c.id),
+        )
+        .group_by(predictions.c.id)
+        .order_by(func.max(newest.c.at).desc(), predictions.c.id)
+        .limit(limit)
+    )
+    return [row.id for row in connection.execute(query)]
 
 
 def delete_before(connection: Connection, before: datetime, model_name: str | None = None) -> int:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy import Connection
 
 from mlplatform.clock import Clock
 from mlplatform.predictions import prediction_counts, review_samples, shadow_predictions
+from mlplatform.predictions.prediction_records import StoredInput
 from mlplatform.predictions.review_samples import COMPARISON_PERIOD
 from mlplatform.predictions.shadow_predictions import ShadowPrediction
 from mlplatform.promotion.probations import Probation
@@ -23,10 +24,10 @@ from mlplatform.promotion.version_comparisons import probation_trial_id
 from mlplatform.store import leases
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
+from pipelines.answers import AnswerReader
 from pipelines.batch import Batch
-from pipelines.errors import PipelineError
+from pipelines.errors import DataError, PipelineError
 from pipelines.inputs.input_codec import InputCodec
-from pipelines.pipeline import Pipeline
 from registry.catalog import Catalog
 from registry.errors import RegistryError
 
@@ -37,25 +38,34 @@ log = logging.getLogger(__name__)
 MAX_ASKED_PER_TICK: Final = 256
 TRAFFIC_PERIOD: Final = timedelta(days=1)
 """The last stretch of the version before's service: its traffic says about which part of the answers it is asked."""
-Predictor = Callable[[Batch], "np.ndarray[Any, Any]"]
 
 
-def load_predictor(catalog: Catalog, pipeline: Pipeline, model_cache: Path, version: int) -> Predictor:
-    """A registered version, ready to predict on one thread."""
-    from pipelines.candidate.training_spec import load_champion
-    from pipelines.engines.torch_engine import set_threads
-    from registry.model_package import MODEL_FILE
+class Predictor(Protocol):
+    """A version ready to predict, with what reads its outputs."""
 
-    set_threads(1)
-    return load_champion(catalog, pipeline, version, model_cache, MODEL_FILE).predictor
+    @property
+    def reader(self) -> AnswerReader:
+        """What its outputs mean."""
+
+    def __call__(self, batch: Batch) -> "np.ndarray[Any, Any]":
+        """Outputs (n, width) of rows."""
+
+
+def load_predictor(catalog: Catalog, model: str, model_cache: Path, version: int) -> Predictor:
+    """A registered version ready to predict on one thread."""
+    from pipelines.engines.inference_engine import EngineConfig
+    from pipelines.loading import load_engine
+    from registry.model_package import read_contract
+
+    folder = catalog.download(model, version, model_cache)
+    return load_engine(folder, read_contract(folder), EngineConfig("torch", "cpu", threads=1))
 
 
 @dataclass
 class PreviousVersion:
-    """The version before; `load` gives a version's predictor, for `classes` in their order."""
+    """The version before; `load` opens a version."""
 
-    classes: Sequence[str]
-    codec: InputCodec
+    codec: Callable[[Connection, int], InputCodec]
     compared_per_day: int
     clock: Clock
     database: Database
@@ -101,7 +111,7 @@ class PreviousVersion:
         return min(1.0, self.compared_per_day / max(1, per_day))
 
     def _predict(
-        self, probation: Probation, trial_id: str, asked: Sequence[tuple[PredictionRecord, bytes]]
+        self, probation: Probation, trial_id: str, asked: Sequence[tuple[PredictionRecord, StoredInput]]
     ) -> list[ShadowPrediction]:
         """What the version before says of the inputs, given as they are kept; it stays loaded while it is needed.
 
@@ -115,7 +125,12 @@ class PreviousVersion:
         if not asked:
             return []
         started_at = time.perf_counter()
-        probabilities = self._loaded_version[1](self.codec.unpack([kept for _, kept in asked]))
+        loaded = self._loaded_version[1]
+        with self.database.read() as connection:
+            codec, newer = (self.codec(connection, each) for each in (version, probation.version))
+        _check_inputs(codec, version, [kept for _, kept in asked])
+        _check_kept(newer, probation.version)
+        answers = loaded.reader.answers(loaded(codec.unpack([kept.content for _, kept in asked])))
         spent_ms = (time.perf_counter() - started_at) * 1000 / len(asked)
         return [
             ShadowPrediction(
@@ -123,10 +138,23 @@ class PreviousVersion:
                 model_version=version,
                 trial_id=trial_id,
                 at=self.clock(),
-                label=self.classes[int(row.argmax())],
-                probabilities=[round(float(share), 6) for share in row],
-                confidence=min(1.0, float(row.max())),
+                label=answer.label,
+                probabilities=[round(share, 6) for share in answer.shares],
+                confidence=answer.confidence,
                 latency_ms=spent_ms,
             )
-            for (record, _), row in zip(asked, probabilities, strict=True)
+            for (record, _), answer in zip(asked, answers, strict=True)
         ]
+
+
+def _check_inputs(codec: InputCodec, version: int, kept: Sequence[StoredInput]) -> None:
+    """Raise DataError where what is kept of the answers is not what the version reads: it would answer other rows."""
+    for mismatch in filter(None, (codec.form_mismatch(each.form) for each in kept)):
+        raise DataError(f"version {version} reads other inputs: {mismatch}")
+    _check_kept(codec, version)
+
+
+def _check_kept(codec: InputCodec, version: int) -> None:
+    """Raise DataError where the version's answers were recorded without some of what it was given."""
+    if not codec.identifies:
+        raise DataError(f"columns that version {version} reads are not kept, so nothing says what they held")

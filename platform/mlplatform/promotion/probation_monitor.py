@@ -38,6 +38,7 @@ from monitors.rules.alerts_config import AlertsConfig
 from monitors.windows.window import HostLatency
 from pipelines.inputs.codec_of import codec_of
 from registry.errors import UnknownVersionError
+from registry.model_contract import Truth
 
 if TYPE_CHECKING:
     pass
@@ -63,6 +64,8 @@ class ProbationMonitor:
     promotions: PromotionService
     previous: PreviousVersion
     enqueue_notice: Callable[[Connection, Probation], object]
+    truth: Callable[[Connection, int], Truth]
+    """Of what a version's labels are the truth."""
     _last_look: tuple[object, ...] = ()
 
     def tick(self, lease: leases.Lease) -> Probation | None:
@@ -160,10 +163,16 @@ class ProbationMonitor:
                 until=probation.until,
                 level=probation.label_level,
                 margin=self.rules.probation.early_margin,
-                mature=version_comparisons.label_maturity(connection, self.rules, before, probation.at),
+                mature=version_comparisons.label_maturity(connection, self.rules, [before], probation.at),
             )
             comparison, is_settled = version_comparisons.load_comparison(
-                connection, trial_id, probation.version, terms, self.rules.probation.block, now
+                connection,
+                trial_id,
+                probation.version,
+                terms,
+                self.rules.probation.block,
+                now,
+                self.truth(connection, probation.version),
             )
         self._last_look = look
         return replace(probation, duel=comparison.to_json(), cursor=cursor), is_settled
@@ -259,12 +268,14 @@ def probation_monitor(context: AppContext, load: Callable[[int], Predictor] | No
         database=context.database,
         promotions=promotion_service(context),
         previous=PreviousVersion(
-            classes=context.pipeline.classes,
-            codec=codec_of(context.pipeline.contract.inputs),
+            codec=lambda connection, version: codec_of(
+                context.contracts.of(connection, context.model_name, version).inputs
+            ),
             compared_per_day=context.rules.probation.compared_per_day,
             clock=context.clock,
             database=context.database,
-            load=load or partial(load_predictor, context.catalog, context.pipeline, context.model_cache),
+            load=load or partial(load_predictor, context.catalog, context.model_name, context.model_cache),
         ),
         enqueue_notice=enqueue_notice,
+        truth=lambda connection, version: context.contracts.of(connection, context.model_name, version).truth,
     )

@@ -30,6 +30,11 @@ class Promotion:
     fence: int
 
 
+def promotion_lease_name(model_name: str) -> str:
+    """The lease under which a model's champion is changed."""
+    return f"promotion:{model_name}"
+
+
 def latest_promotion(connection: Connection, model_name: str) -> Promotion | None:
     """The newest promotion of a model."""
     query = select(promotions).where(promotions.c.model_name == model_name)
@@ -42,6 +47,11 @@ def promotion_history(connection: Connection, model_name: str, limit: int = 100)
     query = select(promotions).where(promotions.c.model_name == model_name)
     rows = connection.execute(query.order_by(promotions.c.seq.desc()).limit(limit))
     return [Promotion(**row._mapping) for row in rows]
+
+
+def promoted_models(connection: Connection) -> list[str]:
+    """The names of all models that ever had a champion."""
+    return list(connection.scalars(select(promotions.c.model_name).distinct().order_by(promotions.c.model_name)))
 
 
 def append(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,12 +22,22 @@ from mlplatform.audit import attested_rows, audit_entries
 from mlplatform.clock import Clock
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, NotFoundError
-from mlplatform.promotion import promotion_history, quarantines
+from mlplatform.promotion import approvals, promotion_history, quarantines
 from mlplatform.store import leases
 from mlplatform.store.database import Database
-from registry.catalog import CHALLENGER, CHAMPION, GOLDEN_DIGEST_TAG, QUARANTINE_TAG, Catalog, RegisteredVersion
+from mlplatform.store.version_contracts import VersionContracts
+from registry.catalog import (
+    CHALLENGER,
+    CHAMPION,
+    GOLDEN_DIGEST_TAG,
+    GOLDEN_LOSSES_TAG,
+    QUARANTINE_TAG,
+    Catalog,
+    RegisteredVersion,
+)
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
 from registry.errors import RegistryUnavailableError, UnknownVersionError
+from registry.model_contract import ModelContract
 from registry.model_package import DIGEST_TAGS
 
 LEASE_DURATION = timedelta(seconds=30)
@@ -73,6 +84,11 @@ class PromotionService:
     lease_timeout_seconds: float = LEASE_TIMEOUT_SECONDS
     notify: Callable[[Connection, promotion_history.Promotion], object] | None = None
 
+    @cached_property
+    def contracts(self) -> VersionContracts:
+        """What versions take and answer; pinned with each promotion."""
+        return VersionContracts(lambda: self.catalog)
+
     def current(self, model: str) -> promotion_history.Promotion | None:
         """The promotion that made the serving version."""
         with self.database.read() as connection:
@@ -84,12 +100,14 @@ class PromotionService:
         When MLflow cannot be reached at the very end the promotion stands and `reconcile` writes the alias.
         """
         version = self.catalog.version(request.model, request.to_version)
+        with self.database.read() as connection:
+            contract = self.contracts.of(connection, request.model, request.to_version)
         golden_versions = _count_golden_versions(version, self.catalog.versions(request.model))
         lease = self._acquire_lease(request.model)
         try:
             with self.database.write() as connection:
                 leases.require_lease(connection, lease)
-                promotion = self._append_promotion(connection, request, version, golden_versions, lease)
+                promotion = self._append_promotion(connection, request, version, contract, golden_versions, lease)
             with suppress(RegistryUnavailableError):  # the history holds it; reconcile writes the alias later
                 self._sync_alias(promotion)
                 self.sync_quarantine_tags(request.model)
@@ -98,17 +116,30 @@ class PromotionService:
                 leases.release(connection, lease)
         return promotion
 
-    def rollback(self, model: str, actor: str, reason: str) -> promotion_history.Promotion:
+    def rollback(
+        self, model: str, actor: str, reason: str, *, seen: int | None = None, confirmed: int | None = None
+    ) -> promotion_history.Promotion:
         """Restore the champion before the current one and set that apart; raises NotFoundError when there is none.
 
-        Versions in quarantine are passed over.
+        Versions in quarantine are passed over. Raises ConflictError where `seen` is not the current champion any
+        more, or where another version than `confirmed` would be restored.
         """
         with self.database.read() as connection:
             history = promotion_history.promotion_history(connection, model, limit=10_000)
             target = promotion_history.rollback_target(history, quarantines.quarantined_versions(connection, model))
+        if seen is not None and history and history[0].to_version != seen:
+            raise ConflictError(
+                f"version {history[0].to_version} is champion now, and version {seen} was to be rolled back; nothing "
+                "was done"
+            )
         if target is None:
             raise NotFoundError(
                 f"{model} has no earlier champion to roll back to, or they are in quarantine; `platform models list`"
+            )
+        if confirmed is not None and target != confirmed:
+            raise ConflictError(
+                f"version {target} would be restored now, and version {confirmed} was to be; nothing was done. Look "
+                "again, and confirm that one"
             )
         current = history[0]
         change = PromotionRequest(
@@ -152,7 +183,8 @@ class PromotionService:
         deadline = time.monotonic() + self.lease_timeout_seconds
         while True:
             with self.database.write() as connection:
-                lease = leases.acquire(connection, f"promotion:{model}", self.holder, LEASE_DURATION, self.clock())
+                name = promotion_history.promotion_lease_name(model)
+                lease = leases.acquire(connection, name, self.holder, LEASE_DURATION, self.clock())
             if lease is not None:
                 return lease
             if time.monotonic() > deadline:
@@ -164,6 +196,7 @@ class PromotionService:
         connection: Connection,
         request: PromotionRequest,
         version: RegisteredVersion,
+        contract: ModelContract,
         golden_versions: int,
         lease: leases.Lease,
     ) -> promotion_history.Promotion:
@@ -194,12 +227,15 @@ class PromotionService:
             verdict=request.verdict,
             last_seq=request.expected_seq,
         )
-        # 3. What the new champion is measured by and opened with.
+        # 3. A candidate that waited for approval waits no more, whichever version it was.
+        approvals.close_by_promotion(connection, request.model, request.to_version, request.actor, now)
+        # 4. What the new champion is measured by and opened with.
         _apply_quarantine(connection, request, now)
         _store_accuracy_baseline(connection, version, golden_versions, self.clock)
         _store_calibration_baseline(connection, version, self.clock)
         _store_digest_baseline(connection, version, self.clock)
-        # 4. The audit log vouches for it, and people are told.
+        self.contracts.pin(connection, contract, version.name, version.version, now)
+        # 5. The audit log vouches for it, and people are told.
         rows = attested_rows.promotion_digests(connection, promotion.seq)
         details = {"from": request.expected_version, "reason": request.reason, "fence": lease.fence, "rows": rows}
         audit_entries.append(
@@ -270,7 +306,9 @@ def _store_accuracy_baseline(
 ) -> None:
     correct, total = version.tags.get("golden_correct"), version.tags.get("golden_total")
     if correct is not None and total is not None:
-        numbers = {"correct": int(correct), "total": int(total), "versions": golden_versions}
+        numbers: dict[str, Any] = {"correct": int(correct), "total": int(total), "versions": golden_versions}
+        if (losses := version.tags.get(GOLDEN_LOSSES_TAG)) is not None:
+            numbers["losses"] = json.loads(losses)
         evaluations.store_baseline(connection, version.name, version.version, "accuracy", "", numbers, clock())
 
 

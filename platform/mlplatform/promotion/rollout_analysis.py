@@ -5,6 +5,7 @@
 differ more are drawn for review. Servers end a rollout whose challenger fails.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,6 +25,7 @@ from mlplatform.store.database import Database
 from monitors.decisions.latency_regression import find_latency_regression, latency_limits
 from monitors.decisions.version_comparison import ComparisonTerms, VersionComparison
 from monitors.rules.alerts_config import AlertsConfig
+from registry.model_contract import Truth
 
 ACTOR: Final = "watcher/trial"
 SIGNIFICANCE_LEVEL: Final = 0.01
@@ -46,6 +48,8 @@ class RolloutAnalysis:
     rules: AlertsConfig
     clock: Clock
     database: Database
+    truth: Callable[[Connection, int], Truth]
+    """Of what a version's labels are the truth."""
     _last_look: tuple[object, ...] = ()
     _drawn_until: datetime | None = None
 
@@ -96,10 +100,16 @@ class RolloutAnalysis:
             until=None,
             level=SIGNIFICANCE_LEVEL,
             margin=self.rules.probation.early_margin,
-            mature=version_comparisons.label_maturity(connection, self.rules, rollout.beside, rollout.at),
+            mature=version_comparisons.label_maturity(connection, self.rules, [rollout.beside], rollout.at),
         )
         comparison, _ = version_comparisons.load_comparison(
-            connection, rollout.id, rollout.version, terms, self.rules.probation.block, now
+            connection,
+            rollout.id,
+            rollout.version,
+            terms,
+            self.rules.probation.block,
+            now,
+            self.truth(connection, rollout.version),
         )
         self._last_look = look
         return comparison, cursor
@@ -123,7 +133,11 @@ class RolloutAnalysis:
 
 def rollout_analysis(context: AppContext) -> RolloutAnalysis:
     """The analysis of the rollouts of the model that alerts.yaml watches."""
-    return RolloutAnalysis(context.rules, context.clock, context.database)
+
+    def truth(connection: Connection, version: int) -> Truth:
+        return context.contracts.of(connection, context.model_name, version).truth
+
+    return RolloutAnalysis(context.rules, context.clock, context.database, truth)
 
 
 def describe_rollout(connection: Connection, rollout: Rollout) -> str:

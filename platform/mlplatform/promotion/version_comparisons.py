@@ -5,12 +5,14 @@ The population is the predictions that the other version was asked about; `trial
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, case, func, select
 
 from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES
+from mlplatform.feedback.label_records import ABSENT_REVIEWER
 from mlplatform.feedback.outcomes import label_lags_before
 from mlplatform.predictions import sampling_plans, shadow_predictions
 from mlplatform.store.tables.feedback import feedback, outcomes
@@ -27,6 +29,7 @@ from monitors.rules.alerts_config import AlertsConfig
 from monitors.rules.block_unit import BlockUnit
 from monitors.statistics.label_maturity import derived_maturity
 from monitors.statistics.review_sampling import DISAGREEMENT_STRATUM, SamplingPlan, stratum_of
+from registry.model_contract import Truth
 
 DEFAULT_MATURITY: Final = timedelta(days=7)
 """How old an answer is when its delayed label has come, while too few labels tell how late they come."""
@@ -38,20 +41,43 @@ def probation_trial_id(promotion_seq: int) -> str:
 
 
 def load_comparison(
-    connection: Connection, trial_id: str, new_version: int, terms: ComparisonTerms, unit: BlockUnit, now: datetime
+    connection: Connection,
+    trial_id: str,
+    new_version: int,
+    terms: ComparisonTerms,
+    unit: BlockUnit,
+    now: datetime,
+    truth: Truth = "input",
 ) -> tuple[VersionComparison, bool]:
-    """How a comparison stands, and whether every label that it waits for has come or is given up."""
-    answers = differing_answers(connection, trial_id, new_version, terms.started_at, unit)
+    """How a comparison stands, and whether every label that it waits for has come or is given up.
+
+    `truth` is of the input where equal inputs have one truth.
+    """
+    answers = differing_answers(connection, trial_id, new_version, terms.started_at, unit, truth)
     compared, _ = shadow_predictions.count_compared(connection, trial_id, now + timedelta(seconds=1))
     mature, _ = shadow_predictions.count_compared(connection, trial_id, now - terms.mature)
     return compare_versions(answers, compared, mature, terms, now), is_settled(answers, terms, now)
 
 
 def differing_answers(
-    connection: Connection, trial_id: str, new_version: int, started_at: datetime, unit: BlockUnit
+    connection: Connection, trial_id: str, new_version: int, started_at: datetime, unit: BlockUnit, truth: Truth
 ) -> list[DifferingAnswer]:
-    """The answers on which the versions differ, each input once: one sent again says nothing new."""
-    names = ("id", "at", "model_name", "model_version", "image_hash", "request_id", "client_id", "tags", "confidence")
+    """The answers on which the versions differ, each of what has a truth of its own once.
+
+    A picture that is sent again says nothing new; of two events with equal inputs each has its own truth.
+    """
+    names = (
+        "id",
+        "at",
+        "model_name",
+        "model_version",
+        "image_hash",
+        "request_id",
+        "client_id",
+        "tags",
+        "confidence",
+        "label_class",
+    )
     query = (
         select(
             *(predictions.c[name] for name in names),
@@ -69,7 +95,7 @@ def differing_answers(
     )
     rows: dict[str, RowMapping] = {}
     for row in connection.execute(query).mappings():
-        rows.setdefault(row["image_hash"], row)
+        rows.setdefault(row["image_hash"] if truth == "input" else row["id"], row)
     received = _received_at(connection, trial_id)
     chances = {
         (model, version): InclusionChances(connection, model, version, started_at)
@@ -101,26 +127,36 @@ class InclusionChances:
         plan = self._plans[place]
         if self._asks_for_difference and not plan.differing:
             return 0.0
-        stratum = stratum_of(row["served_label"], row["confidence"])
+        stratum = stratum_of(row["label_class"] or row["served_label"], row["confidence"])
         chance = max(plan.differing, plan.chance(stratum))
         return plan.inclusion(DISAGREEMENT_STRATUM if plan.differing else stratum, chance)
 
 
-def label_maturity(connection: Connection, rules: AlertsConfig, version: int, before: datetime) -> timedelta:
-    """How old answers must be for their delayed labels to count: as a rule says, else by how late a version's came."""
+def label_maturity(connection: Connection, rules: AlertsConfig, versions: Iterable[int], before: datetime) -> timedelta:
+    """How old answers must be for their delayed labels to count: as a rule says, else by how late a version's came.
+
+    The first of the versions of which enough are known tells: of a new one only the labels that came soon are.
+    """
     said = next(
         (rule.mature for rule in rules.rules if rule.metric == "accuracy_drop" and rule.mature is not None), None
     )
     if said is not None:
         return said
-    lags = label_lags_before(connection, rules.model, [version], before)
-    return derived_maturity(lags, before) or DEFAULT_MATURITY
+    if rules.absent is not None:
+        return rules.absent.mature
+    for version in versions:
+        if (
+            found := derived_maturity(label_lags_before(connection, rules.model, [version], before), before)
+        ) is not None:
+            return found
+    return DEFAULT_MATURITY
 
 
 def _received_at(connection: Connection, trial_id: str) -> dict[str, dict[str, datetime]]:
-    """By prediction and source, when the first label that estimates came."""
+    """By prediction and source, when the first label that estimates came; one of absence in time, however late."""
+    came_at = case((feedback.c.reviewer == ABSENT_REVIEWER, feedback.c.at), else_=feedback.c.received_at)
     query = (
-        select(feedback.c.prediction_id, feedback.c.source, func.min(feedback.c.received_at).label("received_at"))
+        select(feedback.c.prediction_id, feedback.c.source, func.min(came_at).label("received_at"))
         .join(shadow_prediction_rows, shadow_prediction_rows.c.prediction_id == feedback.c.prediction_id)
         .where(shadow_prediction_rows.c.trial_id == trial_id, feedback.c.source.in_(ESTIMATION_SOURCES))
         .group_by(feedback.c.prediction_id, feedback.c.source)

@@ -35,7 +35,7 @@ STOP_TIMEOUT_SECONDS: Final = 5.0
 MAX_CRASHES: Final = 3
 READY_MESSAGE: Final = b"ready"
 """What the process says first: what it is given before that is not to blame where it dies."""
-COMMAND: Final = (sys.executable, "-m", "mlplatform.recording.process_writer")
+COMMAND: Final = (sys.executable, "-P", "-m", "mlplatform.recording.process_writer")
 
 
 class _ProcessDiedError(StoreUnavailableError):

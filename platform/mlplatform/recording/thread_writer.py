@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
@@ -11,12 +11,13 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 from mlplatform.clock import utc_now
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.ids import uuid7
+from mlplatform.predictions.column_counts import ColumnCounters
 from mlplatform.predictions.prediction_records import PredictionWithInput, insert_predictions
 from mlplatform.recording.spool.record_format import decode_frames, decode_prediction
 from mlplatform.store.database import Database
 from mlplatform.store.db_errors import is_data_error
 from mlplatform.store.prediction import PredictionRecord
-from pipelines.input_row import InputRow
+from pipelines.input_row import InputRow, image_form
 
 log = logging.getLogger(__name__)
 ROW_ERRORS: Final = (StatementError, ValueError, TypeError, LookupError, ArithmeticError)
@@ -39,9 +40,10 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class ThreadWriter:
-    """Writes in the calling thread."""
+    """Writes in the calling thread; what it has learnt of versions' columns holds for this database."""
 
     database: Database
+    counters: ColumnCounters = field(default_factory=ColumnCounters)
 
     def write(self, data: bytes, instance: str) -> tuple[int, ...]:
         refused: list[int] = []
@@ -62,7 +64,7 @@ class ThreadWriter:
 
     def write_probe(self, instance: str) -> None:
         """Write a row and roll it back, to see whether the database takes any; raises StoreUnavailableError."""
-        probe = InputRow((1, 1), b"\0")
+        probe = InputRow(image_form(1, 1), b"\0")
         row = PredictionRecord(
             id=uuid7(), at=utc_now(), model_name="", model_version=0, image_hash=probe.content_hash, label="",
             probabilities=[], confidence=0.0, latency_ms=0.0, request_id="", client_id="",
@@ -99,7 +101,7 @@ class ThreadWriter:
     def _insert(self, rows: list[PredictionWithInput], instance: str) -> None:
         try:
             with self.database.write() as connection:
-                insert_predictions(connection, rows, instance)
+                insert_predictions(connection, rows, instance, self.counters)
         except DBAPIError as error:
             if isinstance(error, DataError | IntegrityError) or is_data_error(error):
                 raise

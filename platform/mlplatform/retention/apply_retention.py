@@ -1,8 +1,8 @@
-"""Applies the retention settings, and erases what a client asked to be forgotten.
+"""Applies the retention settings, and erases what a client or subject asked to be forgotten.
 
 Predictions that nobody labelled are removed whole, with their inputs. Labelled ones stay, because training and the
-gate's evidence rest on them; only who asked is removed from them. Counts stay. What is done is one entry in the audit
-log, which names no client.
+gate's evidence rest on them; only who asked, and whom it is about, is removed from them. Counts stay. What is done is
+one entry in the audit log, which names nobody.
 """
 
 import time
@@ -15,17 +15,19 @@ from typing import Final
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from mlplatform.alerting import outbox
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError
 from mlplatform.monitoring.reference_inputs import reference_prediction_ids
-from mlplatform.predictions import prediction_records, shadow_predictions
+from mlplatform.predictions import column_counts, prediction_records, shadow_predictions
 from mlplatform.promotion import promotion_history
 from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from mlplatform.retention import erasure
-from mlplatform.retention.erasure import ErasureResult
+from mlplatform.retention.erasure import ErasureResult, Owner
 from mlplatform.store.timeouts import long_statements
+from monitors.rules.metric_catalog import DataNeed
 from monitors.rules.rule import DEFAULT_REFERENCE
 
 MAX_TRIES: Final = 5
@@ -37,16 +39,17 @@ VerifyLease = Callable[[Connection], object]
 
 @dataclass(frozen=True)
 class RetentionResult:
-    """How many predictions and inputs were removed, and from how many predictions who asked was removed."""
+    """How many predictions and inputs were removed, from how many predictions who asked was, and counts of columns."""
 
     answers: int
     pictures: int
     blotted: int
+    column_counts: int = 0
 
 
 @dataclass(frozen=True)
-class ClientErasure(ErasureResult):
-    """What erasing a client removed. Rows that wait in spools on this disk may be the client's too."""
+class PersonErasure(ErasureResult):
+    """What erasing a client or subject removed. Rows that wait in spools on this disk may be theirs too."""
 
     waiting_in_spools: int = 0
 
@@ -61,10 +64,11 @@ class RetentionPeriod:
 
 @dataclass(frozen=True)
 class RetentionPolicy:
-    """How long unlabelled predictions are kept, and how long who asked is."""
+    """How long unlabelled predictions are kept, who asked, and hourly counts of a table's columns."""
 
     answers: RetentionPeriod
     personal: RetentionPeriod
+    column_counts: RetentionPeriod
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,12 @@ def apply_retention(
         before = now - timedelta(days=settings.retain_personal_days)
         anonymised = _anonymise_old(context, before, verify_lease, throttle)
 
+    counts = 0
+    if settings.retain_column_counts_days:
+        counts = _remove_column_counts(context, now - timedelta(days=settings.retain_column_counts_days), verify_lease)
+
     # 2. One entry in the audit log for all of it.
-    result = RetentionResult(removed.answers, removed.pictures, anonymised)
+    result = RetentionResult(removed.answers, removed.pictures, anonymised, counts)
     if result != RetentionResult(0, 0, 0):
         with context.database.write() as connection:
             verify_lease(connection)
@@ -111,28 +119,46 @@ def apply_retention(
     return result
 
 
-@long_statements()
-def erase_client(context: AppContext, client: str, actor: str) -> ClientErasure:
+def erase_client(context: AppContext, client: str, actor: str) -> PersonErasure:
     """Remove every prediction made for a client, with labels and inputs; raises InvalidInputError for an empty id.
 
     Rows that still wait in spools on this disk are counted: erase again when they are recorded.
     """
     if not client:
         raise InvalidInputError("an empty client id is everybody who gave none; name one with --client")
+    return _erase_owned(context, "client", client, actor)
+
+
+def erase_subject(context: AppContext, subject: str, actor: str) -> PersonErasure:
+    """The same of every prediction whose row is about a person or thing."""
+    if not subject:
+        raise InvalidInputError("an empty subject is every row that is about nobody; name one with --subject")
+    return _erase_owned(context, "subject", subject, actor)
+
+
+@long_statements()
+def _erase_owned(context: AppContext, owner: Owner, name: str, actor: str) -> PersonErasure:
     removed, now = ErasureResult(), context.clock()
 
     def record(connection: Connection, ids: list[str]) -> None:
         audit_entries.record_erasure(connection, actor, now, ids=ids)
 
-    while batch := _erase_batch(context, lambda connection: erasure.client_prediction_ids(connection, client), record):
+    def owned(connection: Connection) -> list[str]:
+        return erasure.owned_prediction_ids(connection, owner, name)
+
+    while batch := _erase_batch(context, owned, record):
         removed += batch
+    last: str | None = ""
+    while last is not None:
+        with context.database.write() as connection:
+            last = outbox.drop_sent_contents(connection, last)
     folder = context.settings.spool_folder
     waiting = sum(spool.rows for spool in inspect_spools(folder))
     waiting += sum(file.rows for file in RowQuarantine(folder).list_files())
     with context.database.write() as connection:
-        subject = f"client/{sha256(client.encode()).hexdigest()[:16]}"
-        audit_entries.append(connection, actor, "erase-client", subject, now, asdict(removed))
-    return ClientErasure(**asdict(removed), waiting_in_spools=waiting)
+        target = f"{owner}/{sha256(name.encode()).hexdigest()[:16]}"
+        audit_entries.append(connection, actor, f"erase-{owner}", target, now, asdict(removed))
+    return PersonErasure(**asdict(removed), waiting_in_spools=waiting)
 
 
 def retention_policy(context: AppContext) -> RetentionPolicy:
@@ -142,7 +168,8 @@ def retention_policy(context: AppContext) -> RetentionPolicy:
     def period(days: int) -> RetentionPeriod:
         return RetentionPeriod(days, now - timedelta(days=days)) if days else RetentionPeriod(None, None)
 
-    return RetentionPolicy(period(settings.retain_answers_days), period(settings.retain_personal_days))
+    days = settings.retain_answers_days, settings.retain_personal_days, settings.retain_column_counts_days
+    return RetentionPolicy(*map(period, days))
 
 
 @dataclass
@@ -165,19 +192,19 @@ class _ReferencePredictions:
         return self._ids
 
 
-def _reference_lengths(context: AppContext) -> frozenset[timedelta]:
-    """How long the references of rules on inputs are; as shipped where there is no alerts file yet."""
+def _reference_lengths(context: AppContext, need: DataNeed) -> frozenset[timedelta]:
+    """How long the references of rules on inputs or columns are; as shipped where there is no alerts file yet."""
     if not context.settings.alerts_file.exists():
         return frozenset([DEFAULT_REFERENCE])
-    return frozenset(rule.reference for rule in context.rules.rules if "pictures" in rule.metric_spec.data_needs)
+    return frozenset(rule.reference for rule in context.rules.rules if need in rule.metric_spec.data_needs)
 
 
 def _remove_old(
     context: AppContext, actor: str, before: datetime, verify_lease: VerifyLease, throttle: ErasureThrottle
 ) -> ErasureResult:
     """Remove predictions made before a moment, with an entry in the audit log for each batch."""
-    name, removed, cursor, last_id = context.pipeline.name, ErasureResult(), "", ""
-    kept = _ReferencePredictions(name, _reference_lengths(context))
+    name, removed, cursor, last_id = context.model_name, ErasureResult(), "", ""
+    kept = _ReferencePredictions(name, _reference_lengths(context, "pictures"))
 
     def old_ids(connection: Connection) -> list[str]:
         verify_lease(connection)
@@ -201,6 +228,16 @@ def _remove_old(
         verify_lease(connection)
         shadow_predictions.delete_before(connection, before, name)
     return removed
+
+
+def _remove_column_counts(context: AppContext, before: datetime, verify_lease: VerifyLease) -> int:
+    """Remove counts of columns of hours before a moment, but for those that rules compare the champion's later with."""
+    longest = max(_reference_lengths(context, "columns"), default=DEFAULT_REFERENCE)
+    with context.database.write() as connection:
+        verify_lease(connection)
+        champion = promotion_history.latest_promotion(connection, context.model_name)
+        version, until = (None, before) if champion is None else (champion.to_version, champion.at + longest)
+        return column_counts.delete_before(connection, context.model_name, before, version, until)
 
 
 def _erase_batch(
@@ -229,7 +266,7 @@ def _anonymise_old(context: AppContext, before: datetime, verify_lease: VerifyLe
         started = throttle.monotonic()
         with context.database.write() as connection:
             verify_lease(connection)
-            ids = erasure.anonymise(connection, context.pipeline.name, before, cursor, throttle.batch_size)
+            ids = erasure.anonymise(connection, context.model_name, before, cursor, throttle.batch_size)
         if not ids:
             break
         anonymised, cursor = anonymised + len(ids), ids[-1]

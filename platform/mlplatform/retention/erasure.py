@@ -6,17 +6,30 @@ Counts by minute, hour and day stay: they name nobody. Every function works on a
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from sqlalchemy import Connection, delete, exists, func, null, or_, select, update
 
 from mlplatform.predictions import prediction_ids, prediction_records
 from mlplatform.store.tables.coordination import tasks
-from mlplatform.store.tables.feedback import feedback, feedback_idempotency_keys, outcomes, pending_label_rows
-from mlplatform.store.tables.predictions import images, predictions, review_samples, shadow_prediction_rows
+from mlplatform.store.tables.feedback import (
+    feedback,
+    feedback_idempotency_keys,
+    outcomes,
+    pending_label_rows,
+    review_claims,
+    review_verdicts,
+)
+from mlplatform.store.tables.predictions import inputs, predictions, review_samples, shadow_prediction_rows
+from pipelines.data import is_holdout
 
 BATCH_SIZE: Final = 2_000
 """Predictions in one transaction."""
+FORGOTTEN_SUBJECTS: Final = {True: "~forgotten, judges", False: "~forgotten, trains"}
+"""What stays of subjects that are forgotten, by whether labels about them are held back. Each is held back itself, or
+not, as those it stands for (`is_holdout`)."""
+Owner = Literal["client", "subject"]
+"""Who may ask to be forgotten: whoever sent requests, or whom a row is about."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +80,12 @@ def old_unlabelled_ids(
     return list(connection.scalars(query))
 
 
-def client_prediction_ids(connection: Connection, client: str, limit: int = BATCH_SIZE) -> list[str]:
-    """Predictions made for a client, labelled or not."""
-    query = select(predictions.c.id).where(predictions.c.client_id == client).order_by(predictions.c.id).limit(limit)
-    return list(connection.scalars(query))
+def owned_prediction_ids(connection: Connection, owner: Owner, name: str, limit: int = BATCH_SIZE) -> list[str]:
+    """Predictions made for a client or about a subject, labelled or not."""
+    column = predictions.c.client_id if owner == "client" else predictions.c.subject
+    return list(
+        connection.scalars(select(predictions.c.id).where(column == name).order_by(predictions.c.id).limit(limit))
+    )
 
 
 def erase(connection: Connection, ids: Sequence[str], now: datetime) -> ErasureResult:
@@ -92,30 +107,36 @@ def erase(connection: Connection, ids: Sequence[str], now: datetime) -> ErasureR
     label_ids = select(feedback.c.id).where(on_these)
     connection.execute(delete(feedback_idempotency_keys).where(feedback_idempotency_keys.c.feedback_id.in_(label_ids)))
     connection.execute(delete(pending_label_rows).where(pending_label_rows.c.prediction_id.in_(ids)))
-    for table in (review_samples, outcomes, shadow_prediction_rows):
+    for table in (review_samples, review_claims, review_verdicts, outcomes, shadow_prediction_rows):
         connection.execute(delete(table).where(table.c.prediction_id.in_(ids)))
     labels = connection.execute(delete(feedback).where(on_these)).rowcount
     answers = connection.execute(delete(predictions).where(predictions.c.id.in_(ids))).rowcount
 
     # 3. The inputs that nothing refers to any more.
-    used = exists().where(predictions.c.image_hash == images.c.hash)
-    pictures = connection.execute(delete(images).where(images.c.hash.in_(hashes), ~used)).rowcount
+    used = exists().where(predictions.c.image_hash == inputs.c.hash)
+    pictures = connection.execute(delete(inputs).where(inputs.c.hash.in_(hashes), ~used)).rowcount
     return ErasureResult(answers, labelled, labels, pictures, len(hashes) - pictures)
 
 
 def anonymise(
     connection: Connection, model_name: str, before: datetime, after: str = "", limit: int = BATCH_SIZE
 ) -> list[str]:
-    """Remove who asked and the tags they sent from a model's predictions made before a moment; returns their ids.
+    """Remove who asked, the subject and the tags from a model's predictions made before a moment; returns their ids.
 
-    In the order of their ids, beginning after one.
+    In the order of their ids, beginning after one. In a subject's place stays on which side of a retraining its labels
+    are: one that trained a champion would judge it otherwise.
     """
-    personal = or_(predictions.c.client_id != "", predictions.c.request_id != "")
+    asked = (predictions.c[name] != "" for name in ("client_id", "request_id", "reference"))
+    personal = or_(*asked, predictions.c.subject.not_in(("", *FORGOTTEN_SUBJECTS.values())))
     old = (predictions.c.model_name == model_name) & (predictions.c.at < before) & (predictions.c.id > after)
-    query = select(predictions.c.id).where(old, personal).order_by(predictions.c.id).limit(limit)
-    ids = list(connection.scalars(query))
-    blank = {"client_id": "", "request_id": "", "tags": null()}
+    query = select(predictions.c.id, predictions.c.subject).where(old, personal).order_by(predictions.c.id).limit(limit)
+    subjects = {row.id: row.subject for row in connection.execute(query)}
+    ids = list(subjects)
+    blank = {"client_id": "", "request_id": "", "reference": "", "tags": null()}
     connection.execute(update(predictions).where(predictions.c.id.in_(ids)).values(blank))
+    for judges, name in FORGOTTEN_SUBJECTS.items():
+        theirs = [key for key, subject in subjects.items() if subject and is_holdout(subject) is judges]
+        connection.execute(update(predictions).where(predictions.c.id.in_(theirs)).values(subject=name))
     connection.execute(update(outcomes).where(outcomes.c.prediction_id.in_(ids)).values(tags=null()))
     return ids
 

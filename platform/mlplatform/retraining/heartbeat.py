@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from mlplatform.clock import Clock
 from mlplatform.errors import FencedError, StoreUnavailableError
 from mlplatform.retraining import retraining_queue
 from mlplatform.store.database import Database
-from pipelines.training.training_loop import EpochMetrics
+from pipelines.trainer import EpochMetrics
 
 log = logging.getLogger(__name__)
 EXIT_PARENT_DIED: Final = 75
@@ -33,6 +34,7 @@ class RetrainingHeartbeat:
     ownership_lost: threading.Event = field(default_factory=threading.Event)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _progress: dict[str, Any] | None = None
+    _label_use: dict[str, Any] = field(default_factory=dict)
     _parent: int = field(default_factory=os.getppid)
 
     def start(self) -> None:
@@ -45,7 +47,11 @@ class RetrainingHeartbeat:
 
     def set_step(self, step: str) -> None:
         """Set what is being done; the next beat carries it."""
-        self._progress = {"step": step}
+        self._progress = {"step": step, **self._label_use}
+
+    def set_label_use(self, usage: Mapping[str, Any] | None) -> None:
+        """Set what became of the labels, for all beats to come; None where there were none."""
+        self._label_use = {} if usage is None else {"label_use": dict(usage)}
 
     def report_epoch(self, metrics: EpochMetrics) -> None:
         """Set how far the training is; the next beat carries it."""
@@ -54,6 +60,7 @@ class RetrainingHeartbeat:
             "epoch": metrics.epoch,
             "epochs": metrics.epochs,
             "validation_accuracy": round(metrics.validation_accuracy, 4),
+            **self._label_use,
         }
 
     def owns_retraining(self) -> bool:

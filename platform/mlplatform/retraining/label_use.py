@@ -18,6 +18,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "repeated": "another label of the same picture says the same",
     "overruled": "a review says otherwise",
     "before the change": "they show the world before it changed",
+    "of a judged day": "golden rows of their days judge",
+    "not mature": "they are held back to judge once their answers are mature",
     "unusable": "the model has lost that class, or takes pictures of another size",
 }
 

@@ -41,24 +41,29 @@ class Readiness:
 
 
 def assess_readiness(
-    connection: Connection, queued: retraining_queue.Retraining, min_feedback: int, now: datetime
+    connection: Connection,
+    queued: retraining_queue.Retraining,
+    min_feedback: int,
+    now: datetime,
+    until: datetime | None = None,
 ) -> Readiness:
     """How ready the queued retraining is: first by labels of any time, then by those since predictions have been bad.
 
-    Where no alert can say since when, only the former counts.
+    Where no alert can say since when, only the former counts. Labels of answers after `until` count nothing: the
+    training leaves them out.
     """
     since = alert_records.earliest_change_point(connection, retraining_queue.alerts_of(queued))
     champion = promotion_history.latest_promotion(connection, queued.pipeline)
-    total = outcomes.count_labelled(connection, queued.pipeline)
+    total = outcomes.count_labelled(connection, queued.pipeline, until)
     if since is None or champion is None or total < min_feedback:
         return Readiness(None, total, min_feedback)
     name, version = champion.model_name, champion.to_version
-    found = outcomes.estimate_errors_since(connection, name, version, since)
+    found = outcomes.estimate_errors_since(connection, name, version, since, until=until)
     error_increase = max(MIN_ERROR_INCREASE, found.error_share - _baseline_error_share(connection, champion))
     required = math.ceil(MIN_EXPECTED_GAINS / (HOLDOUT_SHARE * error_increase))
     last_attempt = retraining_limits.last_attempt_start(connection, queued.pipeline, since, now)
     if last_attempt is not None:
-        before = outcomes.estimate_errors_since(connection, name, version, since, known_by=last_attempt)
+        before = outcomes.estimate_errors_since(connection, name, version, since, last_attempt, until)
         required = max(required, math.ceil(LABEL_GROWTH * before.labels))
     return Readiness(since, found.labels, required)
 

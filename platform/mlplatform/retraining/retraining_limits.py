@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, update
 
+from mlplatform.promotion.approvals import find_waiting, retrainings_without_decision
 from mlplatform.promotion.promotion_history import promotion_history, rolled_back_promotions
 from mlplatform.store.tables.promotion import promotions
 from mlplatform.store.tables.retraining import retrainings
@@ -45,6 +46,9 @@ def hold_reason(
     latest = now + _MAX_CLOCK_SKEW
     if trigger != "alert":
         return None
+    waiting = find_waiting(connection, pipeline)
+    if waiting is not None and waiting.requested_at <= latest:
+        return HoldReason(f"version {waiting.version} passed the gate and waits for approval", waiting.expires_at)
     if limits.breaker_threshold and len(unsuccessful_streak(connection, pipeline)) >= limits.breaker_threshold:
         return HoldReason(
             f"the last {limits.breaker_threshold} retrainings brought nothing; look at them, then "
@@ -96,7 +100,9 @@ def unsuccessful_streak(connection: Connection, pipeline: str) -> list[str]:
     """The newest retrainings that alerts started and that brought nothing, newest first.
 
     One whose promotion was rolled back brought nothing either. The streak ends at one that a person asked for, and
-    at any promotion of the model that still stands; dry runs do not count. Numbers, not clocks, order the events.
+    at any promotion of the model that still stands; dry runs do not count, nor one whose candidate waits
+    for approval or was superseded by another before anybody decided.
+    Numbers, not clocks, order the events.
     """
     recent = promotion_history(connection, pipeline, limit=_MAX_PROMOTIONS_READ)
     undone = rolled_back_promotions(recent)
@@ -113,9 +119,11 @@ def unsuccessful_streak(connection: Connection, pipeline: str) -> list[str]:
         .order_by(retrainings.c.ending.desc())
         .limit(_MAX_RETRAININGS_READ)
     )
+    undecided = retrainings_without_decision(connection, pipeline)
     streak = []
     for row in connection.execute(query):
         if row.trigger != "alert" or (row.promoted and row.id not in undone_retrainings):
             break
-        streak.append(row.id)
+        if row.id not in undecided:
+            streak.append(row.id)
     return streak

@@ -17,8 +17,12 @@ from mlplatform.audit import audit_entries
 from mlplatform.clock import Clock
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError
+from mlplatform.feedback.absent_labels import known_until
 from mlplatform.ids import uuid7
+from mlplatform.promotion import approvals
+from mlplatform.promotion.approvals import Approval
 from mlplatform.retraining import retraining_endings, retraining_limits, retraining_queue, withdrawal
+from mlplatform.retraining.approval_requests import expire_approval
 from mlplatform.retraining.memory_limit import describe_exit_code
 from mlplatform.retraining.readiness import assess_readiness
 from mlplatform.retraining.unsuccessful_retraining import build_unsuccessful_notice
@@ -26,6 +30,7 @@ from mlplatform.settings import Settings
 from mlplatform.store import leases, tasks
 from mlplatform.store.database import Database
 from monitors.notices.unsuccessful_retraining_notice import UnsuccessfulRetrainingNotice
+from monitors.rules.absent_label import AbsentLabel
 from monitors.rules.alerts_config import Retraining as RetrainingPolicy
 from registry.catalog import Catalog
 from registry.errors import RegistryError
@@ -49,12 +54,14 @@ def start_limits(policy: RetrainingPolicy) -> retraining_limits.RetrainingLimits
     )
 
 
-def can_start(connection: Connection, model: str, min_feedback: int, now: datetime) -> bool:
+def can_start(
+    connection: Connection, model: str, min_feedback: int, now: datetime, until: datetime | None = None
+) -> bool:
     """Whether a retraining is queued and has labels enough; one that must wait records for how many."""
     queued = retraining_queue.find_queued(connection, model)
     if queued is None or queued.trigger != "alert":
         return queued is not None
-    readiness = assess_readiness(connection, queued, min_feedback, now)
+    readiness = assess_readiness(connection, queued, min_feedback, now, until)
     progress = {"step": "waiting for labels", "labels": readiness.labels, "needed": readiness.required_labels}
     if not readiness.is_ready and queued.progress != progress:
         retraining_limits.record_hold(connection, queued.id, progress)
@@ -62,11 +69,16 @@ def can_start(connection: Connection, model: str, min_feedback: int, now: dateti
 
 
 def claim_next(
-    connection: Connection, model: str, policy: RetrainingPolicy, owner: str, now: datetime
+    connection: Connection,
+    model: str,
+    policy: RetrainingPolicy,
+    owner: str,
+    now: datetime,
+    until: datetime | None = None,
 ) -> retraining_queue.Retraining | None:
     """Claim the model's next retraining for this owner, if one is queued, has labels enough and the limits allow it."""
     retraining_endings.cancel_if_alerts_ended(connection, model, now)
-    if not can_start(connection, model, policy.min_feedback, now):
+    if not can_start(connection, model, policy.min_feedback, now, until):
         return None
     return retraining_queue.claim(connection, model, owner, start_limits(policy), now)
 
@@ -86,6 +98,9 @@ class RetrainingSupervisor:
     tracking: TrackingStore
     catalog: Catalog
     enqueue: Callable[[Connection, UnsuccessfulRetrainingNotice, datetime], object]
+    expire_approval: Callable[[Connection, datetime], Approval | None]
+    absent: AbsentLabel | None = None
+    """What the absence of a label means, where alerts.yaml says it."""
     command: Callable[[str, str], list[str]] = worker_command
     terminate_timeout_seconds: float = 10.0
     startup_seconds: float = STARTUP_SECONDS
@@ -103,6 +118,7 @@ class RetrainingSupervisor:
             self._reap()
             self._close_abandoned(lease)
             self._withdraw_unfinished()
+            self._expire_approval(lease)
             self._start_next(lease)
 
     def reap(self) -> None:
@@ -143,15 +159,29 @@ class RetrainingSupervisor:
         with self.database.write() as connection:
             leases.require_lease(connection, lease)
             self._update_breaker(connection, now)
-            row = claim_next(connection, self.model, self.policy, owner, now)
+            until = None if self.absent is None else known_until(connection, self.model, self.absent, now)
+            row = claim_next(connection, self.model, self.policy, owner, now, until)
             if row is None:
                 return
             audit_entries.append(connection, "watcher", "retrain", f"retraining/{row.id}", now, {"reason": row.reason})
+        named = {"PLATFORM_PIPELINE": self.settings.pipeline, "PLATFORM_MODEL": self.model}
         child = subprocess.Popen(  # noqa: S603 - a command of this product; its own session: only this process ends it
-            self.command(row.id, owner), env=os.environ | {"PLATFORM_PIPELINE": self.model}, start_new_session=True
+            self.command(row.id, owner), env=os.environ | named, start_new_session=True
         )
         self._children[row.id] = (owner, child, time.monotonic())
         log.info("retraining %s started in process %d: %s", row.id, child.pid, row.reason)
+
+    def _expire_approval(self, lease: leases.Lease) -> None:
+        """End the wait of a candidate that nobody decided on in time."""
+        with self.database.read() as connection:
+            waiting = approvals.find_waiting(connection, self.model)
+        if waiting is None or waiting.expires_at > self.clock():
+            return
+        with self.database.write() as connection:
+            leases.require_lease(connection, lease)
+            expired = self.expire_approval(connection, self.clock())
+        if expired is not None:
+            log.warning("version %d was not approved in time", expired.version)
 
     def _update_breaker(self, connection: Connection, now: datetime) -> None:
         """Tell people of each retraining that brought nothing, and ask them once per streak of so many."""
@@ -272,6 +302,10 @@ def retraining_supervisor(
         tracking=context.tracking,
         catalog=context.catalog,
         enqueue=enqueue,
+        expire_approval=lambda connection, now: expire_approval(
+            connection, context, context.rules.model, "watcher", now
+        ),
+        absent=context.rules.absent,
         command=command,
         terminate_timeout_seconds=terminate_timeout_seconds,
         startup_seconds=startup_seconds,

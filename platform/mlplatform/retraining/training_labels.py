@@ -5,7 +5,7 @@ What becomes of each label decides `pipelines.labels.label_curation`.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -16,20 +16,21 @@ from sqlalchemy import Connection, RowMapping, select
 
 from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.predictions import sampling_plans
+from mlplatform.predictions.prediction_records import StoredInput
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
 from mlplatform.store.tables.feedback import feedback
-from mlplatform.store.tables.predictions import images, predictions, review_samples
+from mlplatform.store.tables.predictions import inputs, predictions, review_samples
 from monitors.decisions.detectors.outcome_blocks import block_key
 from monitors.rules.alerts_config import AlertsConfig, Retraining
 from monitors.rules.block_unit import BlockUnit
 from pipelines.batch import Batch
-from pipelines.data import FeedbackRows, images_of
+from pipelines.data import FeedbackRows
 from pipelines.inputs.codec_of import codec_of
 from pipelines.inputs.input_codec import InputCodec
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
-from pipelines.pipeline import Pipeline
+from registry.model_contract import ModelContract, Truth
 
 BATCH_SIZE: Final = 500
 """So many images are read with one statement."""
@@ -38,6 +39,7 @@ MAX_REVIEW_ITEMS: Final = 200
 MAX_LISTED_LABELS: Final = 20
 """The most label ids named of one image: it may have been sent thousands of times."""
 NO_GROUP: Final = ""
+NOT_MATURE: Final = "it is held back, and its answer is too young to judge by: it waits until it is mature"
 
 
 @dataclass(frozen=True)
@@ -57,18 +59,25 @@ class InputLabel:
     feed: str | None
     """How it came: the name of an API key, else of the reviewer; None where it came before that was recorded."""
     request_id: str
+    subject: str
+    """Whom the row is about; "" where nobody is named."""
     judging_share: float | None
     """How much it counts where candidates are judged, against a label drawn with the smallest chance; None: not at all.
 
     An audit label counts by one over the chance that its prediction was drawn with, which the champion's doubt raised.
     """
 
+    def identity(self, truth: Truth) -> str:
+        """What the label is about: its input where equal inputs have one truth, else the prediction itself."""
+        return self.image_hash if truth == "input" else self.prediction_id
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingLabels:
     """All labels of a model: as rows (several may be of one image), their origins, the tag of each image.
 
-    `unusable` are labels that cannot become rows; `records_by_id` has every label by its id.
+    `unusable` are labels that cannot become rows, or not yet; `records_by_id` has every label by its id. Delayed labels
+    judge where their answers were given up to `delayed_judge_until`; None: all of them do.
     """
 
     rows: FeedbackRows | None
@@ -76,24 +85,32 @@ class TrainingLabels:
     groups: Mapping[str, str]
     unusable: tuple[ExcludedLabel, ...]
     records_by_id: Mapping[str, InputLabel]
+    truth: Truth = "input"
+    """Of what a label is the truth; rows are known by it in all that follows."""
+    delayed_judge_until: datetime | None = None
 
     @property
     def judging_shares(self) -> dict[str, float]:
         """How much each image that may judge counts, by its hash; the most that one of its labels does."""
-        return judging_shares(self.records_by_id.values())
+        return judging_shares(self.records_by_id.values(), self.truth, self.delayed_judge_until)
 
     def blocks(self, unit: BlockUnit) -> dict[str, str]:
         """The block in which each image was shown first, by its hash: answers of a block may be wrong together."""
         first: dict[str, InputLabel] = {}
         for record in sorted(self.records_by_id.values(), key=lambda each: (each.answered_at, each.prediction_id)):
-            first.setdefault(record.image_hash, record)
+            first.setdefault(record.identity(self.truth), record)
         return {image: _block_name(record, unit) for image, record in first.items()}
 
     def inputs_since(self, moment: datetime | None) -> frozenset[str] | None:
         """The images that were answered since a moment, by their hashes; None without one."""
         if moment is None:
             return None
-        return frozenset(record.image_hash for record in self.records_by_id.values() if record.answered_at >= moment)
+        recent = (record for record in self.records_by_id.values() if record.answered_at >= moment)
+        return frozenset(record.identity(self.truth) for record in recent)
+
+
+NO_LABELS: Final = TrainingLabels(None, {}, {}, (), {})
+"""Of a training that is given none."""
 
 
 def retraining_policy(alerts_file: Path, load_rules: Callable[[], AlertsConfig], model: str) -> Retraining:
@@ -109,29 +126,56 @@ def label_quotas(limits: Retraining) -> LabelQuotas:
 
 
 def load_training_labels(
-    database: Database, pipeline: Pipeline, group_by: str | None = None, trusted: Collection[str] = ()
+    database: Database,
+    model: str,
+    contract: ModelContract,
+    group_by: str | None = None,
+    trusted: Collection[str] = (),
+    until: datetime | None = None,
+    delayed_judge_until: datetime | None = None,
 ) -> TrainingLabels:
-    """Read every current label of the model; the images are grouped by the tag of that name.
+    """Read every current label of the model as rows for a version with this contract.
 
-    Labels that came by a feed of one of the `trusted` names are marked as such.
+    The images are grouped by the tag named `group_by`. Labels that came by a feed of one of the `trusted` names are
+    marked as such. Labels of answers that were given after `until` are left out; delayed ones of answers given after
+    `delayed_judge_until` judge nothing, and where they will judge once they are mature they do not train either: what
+    the next champion has learnt could not be asked of it.
     """
-    codec = codec_of(pipeline.contract.inputs)
+    codec, truth = codec_of(contract.inputs), contract.truth
     with database.read() as connection:
-        records = load_input_labels(connection, pipeline.name)
+        records = load_input_labels(connection, model)
+        records = [record for record in records if until is None or record.answered_at <= until]
         hashes = sorted({record.image_hash for record in records})
-        inputs_by_hash = {key: codec.unpack([kept]) for key, kept in iter_inputs(connection, hashes)}
-    reasons = [
-        (record, _unusable_reason(record, inputs_by_hash[record.image_hash], pipeline, codec)) for record in records
-    ]
+        kept_by_hash = dict(iter_inputs(connection, hashes))
+    forms = {key: kept.form for key, kept in kept_by_hash.items()}
+    reasons = [(record, _unusable_reason(record, forms[record.image_hash], contract, codec)) for record in records]
+    inputs_by_hash = {
+        key: codec.unpack([kept.content])
+        for key, kept in kept_by_hash.items()
+        if codec.form_mismatch(kept.form) is None
+    }
     usable = [record for record, reason in reasons if reason is None]
+    excluded = [
+        ExcludedLabel(record.feedback_id, "unusable", reason) for record, reason in reasons if reason is not None
+    ]
+    mature = judging_shares(usable, truth, delayed_judge_until).keys()
+    rows = _to_rows(usable, inputs_by_hash, contract, codec, judging_shares(usable, truth).keys())
+    if rows is not None:
+        held = frozenset(rows.holdout_rows().ids) - mature
+        waits = [row in held for row in rows.ids]
+        young = [record for record, wait in zip(usable, waits, strict=True) if wait]
+        excluded += [ExcludedLabel(record.feedback_id, "not mature", NOT_MATURE) for record in young]
+        usable = [record for record, wait in zip(usable, waits, strict=True) if not wait]
+        flags = tuple(_train_only(record, mature, truth) for record in usable)
+        rows = replace(rows.take(~np.array(waits)), trains_only=flags) if usable else None
     return TrainingLabels(
-        rows=_to_rows(usable, inputs_by_hash, pipeline),
+        rows=rows,
         origins={record.feedback_id: _to_origin(record, trusted) for record in usable},
-        groups={record.image_hash: record.tags.get(group_by, NO_GROUP) for record in usable} if group_by else {},
-        unusable=tuple(
-            ExcludedLabel(record.feedback_id, "unusable", reason) for record, reason in reasons if reason is not None
-        ),
+        groups={record.identity(truth): record.tags.get(group_by, NO_GROUP) for record in usable} if group_by else {},
+        unusable=tuple(excluded),
         records_by_id={record.feedback_id: record for record in records},
+        truth=truth,
+        delayed_judge_until=delayed_judge_until,
     )
 
 
@@ -151,6 +195,7 @@ def load_input_labels(connection: Connection, model_name: str) -> list[InputLabe
             predictions.c.at.label("answered_at"),
             feedback.c.feed,
             predictions.c.request_id,
+            predictions.c.subject,
             predictions.c.model_version,
             review_samples.c.inclusion,
             review_samples.c.heaviest,
@@ -166,21 +211,29 @@ def load_input_labels(connection: Connection, model_name: str) -> list[InputLabe
     return sorted(records, key=lambda record: (record.image_hash, record.feedback_id))  # not by a database's collation
 
 
-def judging_shares(records: Iterable[InputLabel]) -> dict[str, float]:
-    """How much each image that may judge counts, by its hash; the most that one of its labels does."""
+def judging_shares(
+    records: Iterable[InputLabel], truth: Truth = "input", delayed_until: datetime | None = None
+) -> dict[str, float]:
+    """How much each row that may judge counts, by its identity; the most that one of its labels does.
+
+    A delayed label judges if its answer was given up to `delayed_until`: of younger ones errors may be known first, and
+    on what the champion misread any other model looks better.
+    """
     shares: dict[str, float] = {}
     for record in records:
-        if record.judging_share is not None:
-            shares[record.image_hash] = max(record.judging_share, shares.get(record.image_hash, 0.0))
+        is_young = record.source == "delayed" and delayed_until is not None and record.answered_at > delayed_until
+        if record.judging_share is not None and not is_young:
+            row = record.identity(truth)
+            shares[row] = max(record.judging_share, shares.get(row, 0.0))
     return shares
 
 
-def iter_inputs(connection: Connection, hashes: list[str]) -> Iterator[tuple[str, bytes]]:
+def iter_inputs(connection: Connection, hashes: list[str]) -> Iterator[tuple[str, StoredInput]]:
     """What is kept of each hash."""
     for first in range(0, len(hashes), BATCH_SIZE):
-        query = select(images.c.hash, images.c.png).where(images.c.hash.in_(hashes[first : first + BATCH_SIZE]))
+        query = select(inputs).where(inputs.c.hash.in_(hashes[first : first + BATCH_SIZE]))
         for row in connection.execute(query):
-            yield row.hash, bytes(row.png)
+            yield row.hash, StoredInput(row.form, bytes(row.content))
 
 
 def open_label_review(
@@ -231,31 +284,38 @@ def _review_item(excluded: Sequence[ExcludedLabel], training_labels: TrainingLab
     }
 
 
-def _unusable_reason(record: InputLabel, row: Batch, pipeline: Pipeline, codec: InputCodec) -> str | None:
+def _unusable_reason(record: InputLabel, form: str, contract: ModelContract, codec: InputCodec) -> str | None:
     """Why a label cannot become a row: the pipeline has changed since; None where it can."""
-    if record.label not in pipeline.classes:
-        return f"label {record.label!r} is not a class of {pipeline.name}; allowed: {', '.join(pipeline.classes)}"
-    return codec.mismatch(row)
+    if contract.task.canonical(record.label) != record.label:
+        return f"label {record.label!r} is no answer of the pipeline; allowed: {contract.task.allowed}"
+    return codec.form_mismatch(form)
 
 
 def _to_rows(
-    records: Sequence[InputLabel], inputs_by_hash: Mapping[str, Batch], pipeline: Pipeline
+    records: Sequence[InputLabel],
+    inputs_by_hash: Mapping[str, Batch],
+    contract: ModelContract,
+    codec: InputCodec,
+    estimating: Collection[str],
 ) -> FeedbackRows | None:
     if not records:
         return None
-    estimating = judging_shares(records).keys()
     return FeedbackRows(
-        images=images_of(Batch.concat([inputs_by_hash[record.image_hash] for record in records])),
-        labels=np.array([pipeline.classes.index(record.label) for record in records], dtype=np.int64),
+        Batch.concat([inputs_by_hash[record.image_hash] for record in records]),
+        labels=np.array([contract.task.number(record.label) for record in records], dtype=np.int64),
         name="feedback",
+        canonical=codec.rows,
+        keys=tuple(record.prediction_id for record in records) if contract.truth == "event" else (),
+        groups=tuple(record.subject for record in records) if contract.truth == "event" else (),
+        times=np.array([record.answered_at.timestamp() for record in records]) if contract.truth == "event" else None,
         feedback_ids=tuple(record.feedback_id for record in records),
-        trains_only=tuple(_train_only(record, estimating) for record in records),
+        trains_only=tuple(_train_only(record, estimating, contract.truth) for record in records),
     )
 
 
-def _train_only(record: InputLabel, estimating_images: Collection[str]) -> bool:
+def _train_only(record: InputLabel, estimating: Collection[str], truth: Truth) -> bool:
     """Whether a label exists because its prediction was picked; a review of an image drawn at random amends it."""
-    return record.source == "correction" or record.image_hash not in estimating_images
+    return record.source == "correction" or record.identity(truth) not in estimating
 
 
 def _block_name(record: InputLabel, unit: BlockUnit) -> str:

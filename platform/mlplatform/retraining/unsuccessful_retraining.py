@@ -13,11 +13,15 @@ def build_unsuccessful_notice(
 ) -> UnsuccessfulRetrainingNotice:
     """What to say about a retraining that brought nothing, the newest of a streak; at `breaker` people are asked."""
     verdict = row.verdict or {}
-    reasons = [str(reason) for reason in verdict.get("reasons", ())] or [row.error or f"the retraining {row.state}"]
+    is_refused = row.state == "succeeded" and not row.promoted and row.error is not None
+    reasons = [] if is_refused else [str(reason) for reason in verdict.get("reasons", ())]
+    if not reasons:
+        reasons = [row.error or f"the retraining {row.state}"]
+    outcome = "rolled back" if row.promoted else str(verdict.get("outcome", row.state))
     return UnsuccessfulRetrainingNotice(
         model=row.pipeline,
         retraining=row.id,
-        outcome="rolled back" if row.promoted else str(verdict.get("outcome", row.state)),
+        outcome="not approved" if is_refused else outcome,
         reasons=tuple(reasons),
         label_summary=usage_sentence(verdict),
         streak=streak,

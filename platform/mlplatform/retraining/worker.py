@@ -7,9 +7,7 @@ its own.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,20 +17,22 @@ from mlplatform.clock import Clock
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, FencedError
 from mlplatform.ids import uuid7
+from mlplatform.promotion.approvals import Approval
 from mlplatform.promotion.promotion_history import Promotion, PromotionKind
 from mlplatform.promotion.promotion_service import PromotionRequest, PromotionService, promotion_service
 from mlplatform.promotion.rollout_service import replace_shadow
 from mlplatform.retraining import retraining_endings, retraining_queue
+from mlplatform.retraining.approval_requests import new_approval, request_approval
 from mlplatform.retraining.heartbeat import RetrainingHeartbeat
 from mlplatform.retraining.label_use import label_usage, usage_sentence
 from mlplatform.retraining.memory_limit import describe_failure, remove_limit
+from mlplatform.retraining.training_inputs import TrainingInputsReader, training_inputs_reader
 from mlplatform.retraining.training_labels import (
-    TrainingLabels,
-    label_quotas,
-    load_training_labels,
     open_label_review,
     retraining_policy,
 )
+from mlplatform.retraining.training_pipeline import require_model, training_pipeline
+from mlplatform.retraining.training_provenance import training_tags
 from mlplatform.retraining.withdrawal import RETRAINING_TAG, withdraw_versions
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
@@ -41,18 +41,14 @@ from mlplatform.store.timeouts import long_statements
 from monitors.rules.alerts_config import AlertsConfig
 from pipelines.candidate.make_candidate import Candidate, make_candidate
 from pipelines.candidate.row_selection import Rows
-from pipelines.candidate.training_spec import TrainingSpec, load_champion
-from pipelines.discovery import find_pipeline
 from pipelines.errors import TrainingStopped
 from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
-from pipelines.training.training_loop import EpochMetrics
+from pipelines.trainer import EpochMetrics
 from registry.catalog import Catalog
 from registry.errors import RegistryError
-from registry.gate.verdict import GatePolicy
 from registry.mlflow_connection import retry_for
-from registry.model_package import MODEL_FILE
-from registry.runs import MANUAL_TRIGGER, TrackingStore, git_revision, provenance_tags
+from registry.runs import MANUAL_TRIGGER, TrackingStore
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +60,8 @@ class TrainingOutcome:
     candidate: Candidate
     promotion: Promotion | None
     label_summary: str = ""
-
-
-@dataclass(frozen=True)
-class _TrainingInputs:
-    """What a candidate is made from: its specification, the labels it draws on, the champion it is compared with."""
-
-    spec: TrainingSpec
-    labels: TrainingLabels
-    champion_version: int | None
+    approval: Approval | None = None
+    """What the candidate waits for where alerts.yaml wants a person's word before it is promoted."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +75,12 @@ class TrainingWorker:
     catalog: Catalog
     promotions: PromotionService
     load_rules: Callable[[], AlertsConfig]
-    model_cache: Path
+    inputs: TrainingInputsReader
     try_in_shadow: Callable[[int, str, str], object]
     """Begins the shadow of a version, on behalf of an actor and for a reason."""
+    request_approval: Callable[[Connection, Approval], object]
+    """Lets a candidate wait for a person, in the transaction that ends its training."""
+    make_candidate: Callable[..., Candidate] = make_candidate
 
     @long_statements()
     def train(
@@ -99,27 +91,35 @@ class TrainingWorker:
         *,
         recipe: Recipe | str | None = None,
         on_epoch: Callable[[EpochMetrics], None] = lambda _: None,
+        tags: Mapping[str, str] | None = None,
+        use_labels: bool = True,
     ) -> TrainingOutcome:
-        """Train a version by hand from base data and feedback; the winner of the gate becomes champion."""
-        tags = provenance_tags(MANUAL_TRIGGER, code_revision())
-        inputs = self._training_inputs(pipeline, reason, recipe, tags)
+        """Train by hand from base data and, with `use_labels`, feedback; the winner of the gate becomes champion."""
+        tags = training_tags(MANUAL_TRIGGER) | dict(tags or {})
+        inputs = self.inputs.read(pipeline, reason, recipe, tags, use_labels=use_labels)
         usage: dict[str, Any] = {}
 
         def on_rows(rows: Rows) -> None:
-            usage["labels"] = _label_usage(rows, inputs.labels)
+            usage["labels"] = label_usage(len(inputs.labels.records_by_id), *rows.label_counts, rows.excluded)
             with self.database.write() as connection:
                 key = f"label-review/{uuid7()}"
                 open_label_review(connection, pipeline.name, key, inputs.labels, rows.excluded, self.clock())
 
         with retry_for(self.settings.mlflow_patience_seconds):
-            candidate = make_candidate(inputs.spec, self.tracking, self.catalog, on_rows=on_rows, on_epoch=on_epoch)
+            places = (inputs.spec, self.tracking, self.catalog)
+            candidate = self.make_candidate(*places, on_rows=on_rows, on_epoch=on_epoch)
             verdict = to_jsonable(candidate.verdict) | usage
+            approval = self._needed_approval(pipeline, candidate, verdict, inputs.champion_version, actor, reason)
+            if approval is not None:
+                with self.database.write() as connection:
+                    self.request_approval(connection, approval)
+                return TrainingOutcome(candidate, None, usage_sentence(verdict), approval)
             promotion = self._promote_winner(pipeline, candidate, verdict, inputs.champion_version, actor, reason)
         return TrainingOutcome(candidate, promotion, usage_sentence(verdict))
 
     @long_statements()
     def run_retraining(
-        self, retraining_id: str, owner: str, find_pipeline: Callable[[str], Pipeline] = find_pipeline
+        self, retraining_id: str, owner: str, find_pipeline: Callable[[Settings], Pipeline] = training_pipeline
     ) -> retraining_queue.RetrainingState:
         """Carry out a retraining that this process owns, with a heartbeat; returns the state it ended in."""
         interval = self.settings.heartbeat_seconds
@@ -138,35 +138,33 @@ class TrainingWorker:
         finally:
             heartbeat.close()
 
-    def select_recipe(self, pipeline: Pipeline, name: str | None = None) -> Recipe:
-        """The recipe of this name, or the settings' one, or the pipeline's own."""
-        return pipeline.recipe(name or self.settings.recipe or None)
-
     def _run_retraining(
         self,
         retraining_id: str,
         owner: str,
         heartbeat: RetrainingHeartbeat,
-        find_pipeline: Callable[[str], Pipeline],
+        find_pipeline: Callable[[Settings], Pipeline],
     ) -> retraining_queue.RetrainingState:
         # 1. What was asked for, and since when predictions have been bad.
         with self.database.read() as connection:
             row = retraining_queue.find(connection, retraining_id)
             errors_since = alert_records.earliest_change_point(connection, retraining_queue.alerts_of(row))
-        tags = {**provenance_tags(row.alert_id or row.trigger, code_revision()), RETRAINING_TAG: row.id}
-        pipeline = find_pipeline(row.pipeline)
+        tags = {**training_tags(row.alert_id or row.trigger), RETRAINING_TAG: row.id}
+        pipeline = find_pipeline(self.settings)
+        require_model(pipeline, row.pipeline)
         # 2. The labels there are, and the champion to compare with.
         heartbeat.set_step("gathering labels")
-        inputs = self._training_inputs(pipeline, row.reason, None, tags, errors_since)
+        inputs = self.inputs.read(pipeline, row.reason, None, tags, errors_since)
         heartbeat.set_step("choosing rows")
         usage: dict[str, Any] = {}
 
         def on_rows(rows: Rows) -> None:
-            usage["labels"] = _label_usage(rows, inputs.labels)
+            usage["labels"] = label_usage(len(inputs.labels.records_by_id), *rows.label_counts, rows.excluded)
             with self.database.write() as connection:
                 retraining_queue.require_running(connection, retraining_id, owner)
                 key = f"label-review/{row.id}"
                 open_label_review(connection, pipeline.name, key, inputs.labels, rows.excluded, self.clock())
+            heartbeat.set_label_use(usage["labels"])
             heartbeat.set_step("training")
 
         def on_start(run_id: str) -> None:
@@ -175,7 +173,7 @@ class TrainingWorker:
 
         # 3. The candidate, its verdict, and its promotion where the gate lets it pass.
         with retry_for(self.settings.mlflow_patience_seconds):
-            candidate = make_candidate(
+            candidate = self.make_candidate(
                 inputs.spec,
                 self.tracking,
                 self.catalog,
@@ -185,18 +183,13 @@ class TrainingWorker:
                 should_stop=heartbeat.ownership_lost.is_set,
                 is_wanted=heartbeat.owns_retraining,
             )
-            promotion, verdict = None, to_jsonable(candidate.verdict) | usage
+            promotion, approval, verdict = None, None, to_jsonable(candidate.verdict) | usage
             if not (row.dry_run or (row.trigger == "alert" and self.load_rules().retraining.dry_run)):
-                promotion = self._promote_winner(
-                    pipeline,
-                    candidate,
-                    verdict,
-                    inputs.champion_version,
-                    f"retraining/{row.id}",
-                    row.reason,
-                    retraining_id=row.id,
-                    precondition=retraining_queue.ownership_check(row.id, owner),
-                )
+                asked = (pipeline, candidate, verdict, inputs.champion_version, f"retraining/{row.id}", row.reason)
+                approval = self._needed_approval(*asked, retraining_id=row.id)
+                if approval is None:
+                    check = retraining_queue.ownership_check(row.id, owner)
+                    promotion = self._promote_winner(*asked, retraining_id=row.id, precondition=check)
         # 4. The ending; where the promotion stands, another process may have written it already.
         try:
             with self.database.write() as connection:
@@ -210,6 +203,8 @@ class TrainingWorker:
                     verdict=verdict,
                     promoted=promotion is not None,
                 )
+                if approval is not None:
+                    self.request_approval(connection, approval)
         except FencedError:
             if promotion is None:
                 raise
@@ -251,44 +246,24 @@ class TrainingWorker:
         except FencedError as fenced:
             log.warning("%s", fenced)
 
-    def _training_inputs(
+    def _needed_approval(
         self,
         pipeline: Pipeline,
+        candidate: Candidate,
+        verdict: Mapping[str, Any],
+        champion_version: int | None,
+        actor: str,
         reason: str,
-        recipe: Recipe | str | None,
-        tags: dict[str, str],
-        errors_since: datetime | None = None,
-    ) -> _TrainingInputs:
-        """Read champion and labels, and write the specification of the candidate."""
-        self.promotions.sync_quarantine_tags(pipeline.name, all_versions=True)  # the gate goes by the registry's tags
-        current = self.promotions.current(pipeline.name)
-        champion = None
-        if current is not None:
-            champion = load_champion(self.catalog, pipeline, current.to_version, self.model_cache, MODEL_FILE)
+        *,
+        retraining_id: str | None = None,
+    ) -> Approval | None:
+        """The approval that the winner of the gate has to wait for; None where alerts.yaml asks for none."""
         policy = retraining_policy(self.settings.alerts_file, self.load_rules, pipeline.name)
-        labels = load_training_labels(self.database, pipeline, policy.group_by, policy.quotas.trusted)
-        spec = TrainingSpec(
-            pipeline=pipeline,
-            recipe=recipe if isinstance(recipe, Recipe) else self.select_recipe(pipeline, recipe),
-            split=pipeline.load(self.settings.data_dir),
-            feedback=labels.rows,
-            champion=champion,
-            seed=self.settings.seed,
-            reason=reason,
-            tags=tags,
-            policy=GatePolicy(golden_margin=self.settings.gate_margin_points / 100),
-            origins=labels.origins,
-            quotas=label_quotas(policy),
-            judging_shares=labels.judging_shares,
-            blocks=labels.blocks(policy.block),
-            group_tags=labels.groups,
-            unusable=labels.unusable,
-            recent_images=labels.inputs_since(errors_since),
-            checkpoint_folder=self.settings.home / "checkpoints",
-            device=self.settings.training_device,
-            external_datasets=pipeline.external_datasets(self.settings.data_dir),
-        )
-        return _TrainingInputs(spec, labels, None if current is None else current.to_version)
+        if candidate.verdict.outcome != "promote" or policy.promote != "approval":
+            return None
+        versions = (candidate.version, champion_version)
+        now, timeout = self.clock(), policy.approval_timeout
+        return new_approval(pipeline.name, *versions, verdict, actor, reason, retraining_id, now, timeout)
 
     def _promote_winner(
         self,
@@ -321,27 +296,19 @@ class TrainingWorker:
         )
 
 
-def training_worker(context: AppContext) -> TrainingWorker:
+def training_worker(context: AppContext, make_candidate: Callable[..., Candidate] = make_candidate) -> TrainingWorker:
     """The training worker of this process."""
+    promotions = promotion_service(context)
     return TrainingWorker(
         settings=context.settings,
         clock=context.clock,
         database=context.database,
         tracking=context.tracking,
         catalog=context.catalog,
-        promotions=promotion_service(context),
+        promotions=promotions,
         load_rules=lambda: context.rules,
-        model_cache=context.model_cache,
+        inputs=training_inputs_reader(context, promotions),
         try_in_shadow=partial(replace_shadow, context),
+        request_approval=lambda connection, approval: request_approval(connection, context, approval),
+        make_candidate=make_candidate,
     )
-
-
-def _label_usage(rows: Rows, training_labels: TrainingLabels) -> dict[str, Any] | None:
-    """What becomes of the labels there are, for the verdict."""
-    trained, evaluated = (0 if side is None else len(side) for side in (rows.feedback, rows.holdout))
-    return label_usage(len(training_labels.records_by_id), trained, evaluated, rows.excluded)
-
-
-def code_revision() -> str | None:
-    """The git revision of this code, None where it is installed without its checkout."""
-    return git_revision(Path(__file__).parent)

@@ -21,7 +21,7 @@ from mlplatform.serve.inference.model_reloader import ModelReloader
 from mlplatform.serve.inference.model_slot import ModelSlot
 from mlplatform.serve.inference.predict import PredictionService
 from mlplatform.serve.inference.prediction_cache import CachedInference, PredictionCache, build_cache
-from mlplatform.serve.inference.request_decoder import ImageDecoder
+from mlplatform.serve.inference.request_decoder import Decoders
 from mlplatform.serve.inference.rollout_router import RolloutRouter
 from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.serve.observability.opentelemetry_export import OpenTelemetryExporter, start_telemetry
@@ -32,6 +32,7 @@ from mlplatform.serve.tuning.tuner import Tuner
 
 POOL_THREADS = 4
 EXPLANATION_WAIT_SECONDS = 20.0
+SLOW_PAGE_THREADS = 4
 """How long an explanation waits for its turn: the first one of a server takes seconds."""
 
 
@@ -40,7 +41,7 @@ class ApiServer:
     """Everything an app needs, started together and closed together."""
 
     context: AppContext
-    decoder: ImageDecoder
+    decoders: Decoders
     model_slot: ModelSlot
     recorder: Recorder
     metrics: ServerMetrics
@@ -63,6 +64,8 @@ class ApiServer:
         default_factory=lambda: ConcurrencyLimiter(1, EXPLANATION_WAIT_SECONDS)
     )
     """One explanation at a time: its picture may be large, and labels and pages do not wait behind it."""
+    slow_page_limiter: ConcurrencyLimiter = field(default_factory=lambda: ConcurrencyLimiter(SLOW_PAGE_THREADS))
+    """Pages that ask MLflow, or replay a draft, may take many seconds; no label waits behind them."""
     shutdown_state: ShutdownState = field(default_factory=lambda: ShutdownState(DEFAULT_CLOSE_SECONDS))
 
     def is_ready(self) -> bool:
@@ -74,7 +77,7 @@ class ApiServer:
         """What answers prediction requests, by whichever protocol they come."""
         return PredictionService(
             clock=self.context.clock,
-            decoder=self.decoder,
+            decoders=self.decoders,
             model_slot=self.model_slot,
             rollout_router=self.rollout_router,
             inference=CachedInference(
@@ -123,19 +126,17 @@ def build_server(
     `writer` writes the rows of predictions, on the recorder's thread where none is given; `heatmap_renderer` draws heat
     maps, on the request's thread where none is given.
     """
-    settings, pipeline, model_slot = context.settings, context.pipeline, ModelSlot()
-    decoder = ImageDecoder(
-        pipeline.height,
-        pipeline.width,
+    settings, name, model_slot = context.settings, context.model_name, ModelSlot()
+    decoders = Decoders(
         settings.max_images,
         settings.max_megapixels * 1e6,
         settings.max_request_megapixels * 1e6,
         settings.polarity,
     )
-    request_counts = RequestCounts(context.database, context.clock, pipeline.name, context.instance, model_slot.version)
+    request_counts = RequestCounts(context.database, context.clock, name, context.instance, model_slot.version)
     recorder = _build_recorder(context, writer or ThreadWriter(context.database), request_counts)
     batcher = Batcher(settings.batch_lanes, settings.batch_max, settings.batch_wait_ms)
-    tuner = Tuner(context, model_slot, decoder, batcher)
+    tuner = Tuner(context, model_slot, decoders, batcher)
     rollout_router = RolloutRouter(context, model_slot, lambda version: reloader.load(version))
     in_flight = InFlight()
     shadow_inference = ShadowInference(context, rollout_router, lambda: in_flight.count > 0)
@@ -147,12 +148,12 @@ def build_server(
 
     def heartbeat_details() -> dict[str, object]:
         counts = vars(recorder.counts()) | {"aside_since": recorder.quarantined_since}
-        return {"recorder": counts, "model": pipeline.name}
+        return {"recorder": counts, "model": name}
 
     reloader = ModelReloader(
         context, model_slot, tuner.store_latency_baseline, after_poll, tuner.backend_config, heartbeat_details
     )
-    metrics = ServerMetrics(pipeline.name, model_slot.version, recorder)
+    metrics = ServerMetrics(name, model_slot.version, recorder)
     metrics.register_sources(
         shadow=shadow_inference.counts,
         roles=rollout_router.versions_by_role,
@@ -165,18 +166,18 @@ def build_server(
     telemetry = start_telemetry(os.environ if environ is None else environ, context.instance)
     return ApiServer(
         context=context,
-        decoder=decoder,
+        decoders=decoders,
         model_slot=model_slot,
         recorder=recorder,
         metrics=metrics,
         thread_pool=ThreadPool(POOL_THREADS),
         batcher=batcher,
-        prediction_cache=build_cache(settings, len(pipeline.classes)),
+        prediction_cache=build_cache(settings),
         tuner=tuner,
         reloader=reloader,
         request_counts=request_counts,
         explanation_service=ExplanationService(
-            context, model_slot, decoder, heatmap_renderer or ThreadHeatmapRenderer()
+            context, model_slot, decoders, heatmap_renderer or ThreadHeatmapRenderer()
         ),
         api_key_cache=ApiKeyCache(lambda: context.database, context.clock),
         rollout_router=rollout_router,

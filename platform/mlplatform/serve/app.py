@@ -9,9 +9,11 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
+from mlplatform.auth.form_tokens import FormTokens
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.middleware.auth_middleware import AuthMiddleware
 from mlplatform.serve.middleware.body_limit import BodyLimitMiddleware
+from mlplatform.serve.middleware.error_pages import ErrorPageMiddleware
 from mlplatform.serve.middleware.fast_route import FastRouteMiddleware
 from mlplatform.serve.middleware.metrics_middleware import MetricsMiddleware
 from mlplatform.serve.middleware.path_prefix import RestorePrefixMiddleware, StripPrefixMiddleware
@@ -21,14 +23,20 @@ from mlplatform.serve.openapi_examples import show_examples
 from mlplatform.serve.problem_details import add_error_handlers
 from mlplatform.serve.protocols.kserve_v2 import V2Models, v2_infer_router, v2_metadata_router
 from mlplatform.serve.protocols.mlflow_scoring import mlflow_router
+from mlplatform.serve.routes.audit import audit_router
 from mlplatform.serve.routes.evaluations import evaluations_router
 from mlplatform.serve.routes.feedback import feedback_router
 from mlplatform.serve.routes.feedback_service import FeedbackService
 from mlplatform.serve.routes.health import health_router
-from mlplatform.serve.routes.models import models_router, rollout_router
-from mlplatform.serve.routes.pages import pages_router
+from mlplatform.serve.routes.models import approval_router, models_router, rollout_router
+from mlplatform.serve.routes.pages import assets_router, pages_router
 from mlplatform.serve.routes.predictions import predict_router, recorded_predictions_router
+from mlplatform.serve.routes.retraining_pages import retraining_pages_router
 from mlplatform.serve.routes.retrainings import retraining_router
+from mlplatform.serve.routes.review import review_router
+from mlplatform.serve.routes.rules import rules_router
+from mlplatform.serve.routes.versions import version_forms_router, versions_router
+from mlplatform.web.rule_forecasts import RuleForecasts
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
 
@@ -74,6 +82,7 @@ def _middlewares(server: ApiServer, predict_route: BaseRoute) -> list[Middleware
     return [
         *([Middleware(StripPrefixMiddleware, prefix=prefix)] if prefix else []),
         Middleware(SecurityHeadersMiddleware),
+        Middleware(ErrorPageMiddleware),
         *([Middleware(CORSMiddleware, **cors_options(settings))] if settings.cors_origins else []),
         Middleware(AuthMiddleware, policy=policy),
         Middleware(MetricsMiddleware, metrics=server.metrics, requests=server.request_counts),
@@ -86,8 +95,10 @@ def _middlewares(server: ApiServer, predict_route: BaseRoute) -> list[Middleware
 def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
     """Every route but that of POST /v1/predict."""
     context, pool = server.context, server.thread_pool
-    threaded = server.route_limiter.route_class()
-    v2_models = V2Models(context.pipeline, server.model_slot, server.rollout_router)
+    threaded, slow_page = server.route_limiter.route_class(), server.slow_page_limiter.route_class()
+    v2_models = V2Models(context.model_name, server.model_slot, server.rollout_router)
+    form_tokens = FormTokens(lambda: context.database, context.clock)
+    forecasts = RuleForecasts(context)
     feedback_service = FeedbackService(context, server.recorder, server.metrics)
     return (
         recorded_predictions_router(
@@ -105,9 +116,17 @@ def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
         retraining_router(context, pool, threaded),
         models_router(context, threaded),
         evaluations_router(context, threaded),
+        approval_router(context, pool, threaded),
         rollout_router(context, pool, threaded),
         health_router(
             server.model_slot, server.reloader, server.recorder, server.shutdown_state, server.metrics.exposition
         ),
-        pages_router(context, threaded),
+        pages_router(context, form_tokens, forecasts, threaded),
+        review_router(context, form_tokens, threaded),
+        versions_router(context, form_tokens, slow_page),
+        version_forms_router(context, form_tokens, slow_page),
+        retraining_pages_router(context, form_tokens, slow_page),
+        rules_router(context, form_tokens, forecasts, slow_page),
+        audit_router(context, threaded),
+        assets_router(),
     )

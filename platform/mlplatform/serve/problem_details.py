@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details: the one place where an error becomes an HTTP status.
 
-Paths of another protocol have the form of its own errors.
+Paths of another protocol have the form of its own errors; `ErrorPageMiddleware` shows problems to browsers as pages.
 """
 
 import logging
@@ -8,11 +8,12 @@ from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from mlplatform.auth.api_key import ApiKey
+from mlplatform.auth.form_tokens import FormRefusedError
 from mlplatform.errors import (
     BusyError,
     ConflictError,
@@ -24,6 +25,7 @@ from mlplatform.errors import (
     TooLargeError,
 )
 from mlplatform.serve.public_errors import public_message
+from mlplatform.web.rendering import PAGE_HEADERS, error_page
 from monitors.errors import AlertError
 from pipelines.errors import DataError, ModelUnreadableError
 from registry.errors import NoChampionError, RegistryError, RegistryUnavailableError, UnknownVersionError
@@ -31,6 +33,7 @@ from registry.errors import NoChampionError, RegistryError, RegistryUnavailableE
 log = logging.getLogger(__name__)
 REALM: Final = 'realm="mlplatform"'
 MAX_DETAIL_LENGTH: Final = 2000
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 UNPREFIXED_PATH: Final = "mlplatform.path"
 """Where the scope of a request holds its path without the prefix that a proxy shows the server under."""
 
@@ -40,6 +43,7 @@ PROBLEM_BY_ERROR: dict[type[Exception], tuple[int, str, str]] = {
     TooLargeError: (413, "too-large", "The input is over a limit"),
     NotFoundError: (404, "not-found", "Not known"),
     UnknownVersionError: (404, "not-found", "Not known"),
+    FormRefusedError: (403, "forbidden", "This form cannot be taken"),
     ConflictError: (409, "conflict", "The state moved on"),
     AlertError: (409, "conflict", "The state moved on"),
     StoreUnavailableError: (503, "store-unavailable", "The database is away"),
@@ -59,6 +63,11 @@ def unprefixed_path(scope: Scope) -> str:
     return path
 
 
+def accepts_html(scope: Scope) -> bool:
+    """Whether a browser asks for a page: programs do not name HTML."""
+    return any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
+
+
 def problem_response(status: int, kind: str, title: str, detail: str, path: str = "") -> JSONResponse:
     """One problem document, in the form of the protocol that the path belongs to, short whatever the detail."""
     if len(detail) > MAX_DETAIL_LENGTH:
@@ -69,7 +78,7 @@ def problem_response(status: int, kind: str, title: str, detail: str, path: str 
     if path == "/invocations":
         return JSONResponse({"error_code": kind.upper().replace("-", "_"), "message": detail}, status, headers)
     body = {"type": f"urn:mlplatform:problem:{kind}", "title": title, "status": status, "detail": detail}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+    return JSONResponse(body, status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -114,11 +123,13 @@ def _http_error_response(request: Request, error: Exception) -> JSONResponse:
     return response
 
 
-def _unexpected_error_response(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, unprefixed_path(request.scope), exc_info=error)
-    return problem_response(
-        500, "internal", "The server failed", "the cause is in the server's log", unprefixed_path(request.scope)
-    )
+def _unexpected_error_response(request: Request, error: Exception) -> Response:
+    """It leaves outside of every middleware, so it is made a page here."""
+    path, title, detail = unprefixed_path(request.scope), "The server failed", "the cause is in the server's log"
+    log.error("%s %s failed", request.method, path, exc_info=error)
+    if accepts_html(request.scope):
+        return HTMLResponse(error_page(path, 500, title, detail), 500, PAGE_HEADERS)
+    return problem_response(500, "internal", title, detail, path)
 
 
 def duplicate_header_problem() -> JSONResponse:

@@ -71,6 +71,12 @@ def lock_lease(connection: Connection, name: str) -> Lease | None:
     return None if row is None else Lease(name, row.holder, row.fence)
 
 
+def lock_name(connection: Connection, name: str, now: datetime) -> None:
+    """Keep out who acts under the lease of this name until our transaction ends, even if nobody ever had it."""
+    insert_new(connection, leases, [{"name": name, "holder": "", "fence": 0, "expires_at": now}])
+    lock_lease(connection, name)
+
+
 def require_lease(connection: Connection, lease: Lease) -> None:
     """Raise FencedError unless the lease is still ours; holds it until the transaction ends."""
     if lock_lease(connection, lease.name) != lease:

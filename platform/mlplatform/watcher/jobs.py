@@ -13,6 +13,7 @@ from mlplatform.alerting.evaluations import Evaluation
 from mlplatform.alerting.recording_loss import notify_recording_loss
 from mlplatform.audit.checkpoints import checkpoint_writer
 from mlplatform.context import AppContext
+from mlplatform.feedback.absent_labels import write_absent_labels
 from mlplatform.feedback.label_ingestion import match_pending_labels
 from mlplatform.monitoring.config_changes import audit_rule_changes
 from mlplatform.monitoring.drift_report import write_drift_report
@@ -29,7 +30,7 @@ from mlplatform.promotion.probation_monitor import ProbationMonitor, probation_m
 from mlplatform.promotion.promotion_service import PromotionService, promotion_service
 from mlplatform.promotion.rollout_analysis import RolloutAnalysis, rollout_analysis
 from mlplatform.retention.apply_retention import ErasureThrottle, RetentionResult, apply_retention
-from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor
+from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor, worker_command
 from mlplatform.store.leases import Lease
 from mlplatform.watcher.report_queue import ReportQueue
 from monitors.rules.alerts_config import Rule
@@ -52,6 +53,7 @@ class WatcherJobs:
     write_checkpoint: Callable[[Lease], None]
     notify_recording_loss: Callable[[Connection], int]
     match_pending_labels: Callable[[], int]
+    write_absent_labels: Callable[[Callable[[Connection], object], Callable[[], bool]], int]
     apply_retention: Callable[[Callable[[Connection], object], ErasureThrottle], RetentionResult]
 
     def close(self) -> None:
@@ -63,8 +65,15 @@ class WatcherJobs:
             self.reports.close()
 
 
-def create_jobs(context: AppContext, measure: MeasureWindow = measure_with_evidently) -> WatcherJobs:
-    """The jobs of this process; raises StoreUnavailableError while the database is away."""
+def create_jobs(
+    context: AppContext,
+    measure: MeasureWindow = measure_with_evidently,
+    command: Callable[[str, str], list[str]] = worker_command,
+) -> WatcherJobs:
+    """The jobs of this process; raises StoreUnavailableError while the database is away.
+
+    `command` starts the process that carries out a retraining, by the retraining's id and its owner's token.
+    """
     drift, checkpoints = InputDriftMonitor(context), checkpoint_writer(context)
     write_comparison = partial(write_drift_report, drift=drift)
 
@@ -83,7 +92,7 @@ def create_jobs(context: AppContext, measure: MeasureWindow = measure_with_evide
 
     return WatcherJobs(
         dispatcher=create_dispatcher(context),
-        supervisor=retraining_supervisor(context),
+        supervisor=retraining_supervisor(context, command),
         probation_monitor=probation_monitor(context),
         rollout_analysis=rollout_analysis(context),
         promotions=promotion_service(context),
@@ -94,5 +103,6 @@ def create_jobs(context: AppContext, measure: MeasureWindow = measure_with_evide
         write_checkpoint=write_checkpoint,
         notify_recording_loss=notify_loss,
         match_pending_labels=partial(match_pending_labels, context),
+        write_absent_labels=partial(write_absent_labels, context, context.rules.absent),
         apply_retention=partial(apply_retention, context, context.instance),
     )

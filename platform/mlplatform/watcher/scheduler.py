@@ -24,6 +24,7 @@ from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.host.clock_steps import MIN_STEP, ClockStepDetector, due_slot, slot_at
 from mlplatform.monitoring.evaluation_report import MeasureWindow, measure_with_evidently
 from mlplatform.retention.apply_retention import ErasureThrottle
+from mlplatform.retraining.supervisor import worker_command
 from mlplatform.settings import Settings
 from mlplatform.store import leases, tasks
 from mlplatform.store.database import Database
@@ -41,6 +42,7 @@ SAMPLING_PLAN_SECONDS = 60.0
 ROLLOUT_SECONDS = 5.0
 PROBATION_SECONDS = 10.0
 CHECKPOINT_SECONDS = 60.0
+ABSENT_SECONDS = 600.0
 RETENTION_SECONDS = 3600.0
 STOP_SECONDS = 30.0
 """Within this time a watcher that was asked to stop has stopped, whatever hangs."""
@@ -219,6 +221,16 @@ class Watcher:
         if self._lease is not None and (matched := self.jobs.match_pending_labels()):
             log.info("%d label(s) found their prediction", matched)
 
+    def write_absent_labels(self) -> None:
+        """Write the labels of answers that got none in time, while this watcher leads."""
+        if (lease := self._lease) is not None:
+            written = self.jobs.write_absent_labels(
+                lambda connection: leases.require_lease(connection, lease),
+                lambda: self._lease is not None and not self._stopping.is_set(),
+            )
+            if written:
+                log.info("%d answer(s) got no label in time and have the one of their silence now", written)
+
     def apply_retention(self) -> None:
         """Remove what is older than the settings keep, all of it, while this watcher leads."""
         if (lease := self._lease) is not None:
@@ -245,6 +257,7 @@ class Watcher:
             (self.supervise_retrainings, SUPERVISE_SECONDS),
             (self.reconcile, RECONCILE_SECONDS),
             (self.match_pending_labels, RECONCILE_SECONDS),
+            (self.write_absent_labels, ABSENT_SECONDS),
             (self.apply_retention, RETENTION_SECONDS),
             (self.update_sampling_plan, SAMPLING_PLAN_SECONDS),
             (self.check_probation, PROBATION_SECONDS),
@@ -252,7 +265,9 @@ class Watcher:
             (self.write_checkpoint, CHECKPOINT_SECONDS),
         ):
             name = job.__name__
-            scheduler.add_job(log_failures(job, name), IntervalTrigger(seconds=seconds, timezone=UTC), name=name)
+            trigger = IntervalTrigger(seconds=seconds, timezone=UTC)
+            begins = {"next_run_time": datetime.now(UTC)} if name == self.write_absent_labels.__name__ else {}
+            scheduler.add_job(log_failures(job, name), trigger, name=name, **begins)  # rules wait for absent labels
         for rule in self.rules.rules:
             seconds = self.rules.interval(rule).total_seconds()
             scheduler.add_job(
@@ -278,12 +293,16 @@ def _executor_name(rule: Rule) -> str:
     return "looking" if "pictures" in rule.metric_spec.data_needs else "evaluate"
 
 
-def create_watcher(context: AppContext, measure: MeasureWindow = measure_with_evidently) -> Watcher:
+def create_watcher(
+    context: AppContext,
+    measure: MeasureWindow = measure_with_evidently,
+    command: Callable[[str, str], list[str]] = worker_command,
+) -> Watcher:
     """The watcher of this process; raises SettingsError where alerts.yaml watches another model than is served."""
-    if context.rules.model != context.pipeline.name:
+    if context.rules.model != context.model_name:
         raise SettingsError(
             f"alerts.yaml watches model {context.rules.model!r} but PLATFORM_PIPELINE is "
-            f"{context.pipeline.name!r}; make them the same"
+            f"{context.model_name!r}; make them the same"
         )
     return Watcher(
         settings=context.settings,
@@ -291,5 +310,5 @@ def create_watcher(context: AppContext, measure: MeasureWindow = measure_with_ev
         instance=context.instance,
         clock=context.clock,
         open_database=lambda: context.database,
-        create_jobs=partial(create_jobs, context, measure),
+        create_jobs=partial(create_jobs, context, measure, command),
     )

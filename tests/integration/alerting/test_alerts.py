@@ -99,10 +99,10 @@ def test_changes_come_oldest_first_also_within_one_transaction(database: Databas
     with database.read() as connection:
         rows = alert_records.list_transitions(connection, made.id)
         assert alert_records.list_transitions(connection, "nosuch") == []
-    assert [(row["from_state"], row["to_state"], row["reason"]) for row in rows] == [
+    assert [(row.from_state, row.to_state, row.reason) for row in rows] == [
         (item.from_state, item.to_state, item.reason) for item in steps
     ]
-    assert {row["actor"] for row in rows} == {"watcher"}
+    assert {row.actor for row in rows} == {"watcher"}
 
 
 def test_people_see_the_open_ones_or_all_newest_first(database: Database) -> None:
@@ -110,14 +110,14 @@ def test_people_see_the_open_ones_or_all_newest_first(database: Database) -> Non
     pending = saved(database, alert("b", state="pending"))
     firing = saved(database, alert("c"))
     with database.read() as connection:
-        assert [row["id"] for row in alert_records.list_alerts(connection)] == [firing.id, pending.id]
-        assert [row["id"] for row in alert_records.list_alerts(connection, include_closed=True)] == [
+        assert [row.id for row in alert_records.list_alerts(connection)] == [firing.id, pending.id]
+        assert [row.id for row in alert_records.list_alerts(connection, include_closed=True)] == [
             firing.id,
             pending.id,
             ended.id,
         ]
-        assert [row["id"] for row in alert_records.list_alerts(connection, limit=1)] == [firing.id]
-        assert alert_records.list_alerts(connection)[0]["sentence"] == "accuracy fell"
+        assert [row.id for row in alert_records.list_alerts(connection, limit=1)] == [firing.id]
+        assert alert_records.list_alerts(connection)[0].sentence == "accuracy fell"
 
 
 def test_an_unknown_alert_points_to_the_list(database: Database) -> None:

@@ -53,7 +53,7 @@ class TestWebhook(ChannelContract):
 
 class TestAlertmanager(ChannelContract):
     written: ClassVar = {"type": "alertmanager", "url": f"http://127.0.0.1:1/{SECRET}"}
-    unsupported = ("superseded", "promoted")
+    unsupported = ("superseded", "promoted", "approval-requested", "approval-rejected", "approval-expired")
 
     def check_limits(self, payload: dict[str, Any]) -> None:
         for alert in payload["body"]["alerts"]:

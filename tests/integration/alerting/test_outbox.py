@@ -103,6 +103,26 @@ def test_a_delivered_notice_is_due_no_more(database: Database) -> None:
         assert outbox.list_undelivered(connection) == []
 
 
+def test_what_a_notice_says_goes_with_its_last_try_but_for_what_closes_an_incident(database: Database) -> None:
+    for name in ("sent", "failed", "overtaken", "waits", "incident"):
+        kind = "alertmanager" if name == "incident" else "slack"
+        payload = {"type": kind, "body": {"row": "ada"}, "alerts": ["a"]}
+        with database.write() as connection:
+            outbox.enqueue(connection, key=name, channel="ops", payload=payload, alert_id=None, now=START)
+    with database.read() as connection:
+        ids = {message.idempotency_key: message.id for message in outbox.recent_messages(connection)}
+        failing = next(each for each in outbox.recent_messages(connection) if each.idempotency_key == "failed")
+    with database.write() as connection:
+        outbox.mark_delivered(connection, ids["sent"], START)
+        outbox.mark_delivered(connection, ids["incident"], START)
+        outbox.supersede(connection, [ids["overtaken"]])
+    assert fail(database, failing, 1, START + 2 * LIFE) == "failed"
+    with database.read() as connection:
+        said = {each.idempotency_key: each.payload for each in outbox.recent_messages(connection)}
+    assert {name for name, payload in said.items() if "body" in payload} == {"waits", "incident"}
+    assert {tuple(payload["alerts"]) for payload in said.values()} == {("a",)}
+
+
 def test_delays_double_up_to_the_longest_and_then_stay(database: Database) -> None:
     put(database, "a")
     now, delays = START, []

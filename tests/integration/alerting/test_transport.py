@@ -111,7 +111,6 @@ def post(context: AppContext, channel: str, key: str = "k", severity: str = "cri
     return next(each for each in notices(context) if each.idempotency_key == key)
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize(("behaviour", "channel"), [case[1:] for case in CASES], ids=[f"{c[0]}-{c[2]}" for c in CASES])
 def test_a_receiver_that_keeps_whoever_talks_to_it_is_put_off(
     context: AppContext, behaviour: Behaviour, channel: str
@@ -121,10 +120,9 @@ def test_a_receiver_that_keeps_whoever_talks_to_it_is_put_off(
         message = post(context, "it")
         with pytest.raises(DeliveryError, match=r"no answer within|timeout|Timeout|timed out|no answer \(|longer than"):
             create_delivery(context).send(message)
-        assert stubborn.cut.wait(30) or not stubborn.connections  # a slow machine may not even get that far
+        assert stubborn.was_cut()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("channel", ["slack", "webhook", "alertmanager"])
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
 def test_a_receiver_that_took_it_may_drip_its_answer(context: AppContext, channel: str, status: str) -> None:
@@ -135,7 +133,6 @@ def test_a_receiver_that_took_it_may_drip_its_answer(context: AppContext, channe
         assert create_dispatcher(context).dispatch_due() == {"delivered": 1, "waiting": 0, "failed": 0}
 
 
-@pytest.mark.timeout(60)
 def test_a_receiver_that_refused_it_and_drips_is_quoted(context: AppContext) -> None:
     with peer(answering(b"HTTP/1.1 500 No\r\ncontent-length: 999999\r\n\r\nsorry ")) as (port, _):
         with_channels(context, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
@@ -143,7 +140,6 @@ def test_a_receiver_that_refused_it_and_drips_is_quoted(context: AppContext) -> 
             create_delivery(context).send(post(context, "it"))
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("head", [b"content-length: 314572800\r\n\r\n", b"content-encoding: gzip\r\n\r\n", b"\r\n"])
 @pytest.mark.parametrize("status", [b"200 OK", b"500 No"])
 def test_no_more_than_a_part_of_an_answer_is_read(context: AppContext, head: bytes, status: bytes) -> None:
@@ -151,11 +147,10 @@ def test_no_more_than_a_part_of_an_answer_is_read(context: AppContext, head: byt
         with_channels(context, {"it": CHANNELS["webhook"].replace("PORT", str(port))})
         post(context, "it")
         assert create_dispatcher(context).dispatch_due()["delivered"] == (1 if status.startswith(b"2") else 0)
-        assert stubborn.cut.wait(20)
+        assert stubborn.was_cut()
         assert stubborn.sent < 100 * MAX_RESPONSE_BYTES  # what lies in the buffers of both ends included
 
 
-@pytest.mark.timeout(90)
 def test_apprise_reads_no_endless_answer_into_this_process(context: AppContext) -> None:
     settings = context.settings.model_copy(update={"delivery_timeout_seconds": 30.0})
     patient = context.replace(settings=settings)
@@ -163,17 +158,16 @@ def test_apprise_reads_no_endless_answer_into_this_process(context: AppContext) 
         with_channels(patient, {"it": CHANNELS["apprise"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="Apprise"):
             create_delivery(patient).send(post(patient, "it"))
-        assert stubborn.cut.wait(20)
+        assert stubborn.was_cut()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", [b"220-" + b"x" * 500 + b"\r\n", b"x" * 4096])
 def test_a_mail_server_that_answers_without_end_is_left(context: AppContext, piece: bytes) -> None:
     with peer(lambda s, c: s.flood(c, b"", piece)) as (port, stubborn):
         with_channels(context, {"it": CHANNELS["mail"].replace("PORT", str(port))})
         with pytest.raises(DeliveryError, match="SMTP 127"):
             create_delivery(context).send(post(context, "it"))
-        assert stubborn.cut.wait(20)
+        assert stubborn.was_cut()
 
 
 # --- channels beside each other
@@ -207,7 +201,6 @@ def beside(context: AppContext, transport: Endless) -> OutboxDispatcher:
 THREE = {name: CHANNELS["slack"].replace("PORT", str(place)) for place, name in enumerate(("stuck", "a", "b"), 1)}
 
 
-@pytest.mark.timeout(90)
 def test_channels_do_not_wait_for_one_that_hangs(context: AppContext) -> None:
     with_channels(context, THREE)
     transport = Endless("stuck")
@@ -227,7 +220,6 @@ def test_channels_do_not_wait_for_one_that_hangs(context: AppContext) -> None:
     sender.close(0)
 
 
-@pytest.mark.timeout(90)
 def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(context: AppContext) -> None:
     with_channels(context, THREE)
     transport = Endless("stuck")
@@ -249,7 +241,6 @@ def test_deliveries_that_cannot_be_ended_are_few_and_the_channel_comes_back(cont
     assert transport.sent == ["k"]
 
 
-@pytest.mark.timeout(90)
 def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(context: AppContext) -> None:
     with_channels(context, THREE)
     patient = context.replace(settings=context.settings.model_copy(update={"delivery_timeout_seconds": 3600.0}))
@@ -261,7 +252,7 @@ def test_a_courier_that_ends_leaves_what_hangs_to_whoever_leads_next(context: Ap
         while not stubborn.sent:
             stubborn.ended.wait(0.01)
         sender.close(0)
-        assert stubborn.cut.wait(30)
+        assert stubborn.was_cut()
     [message] = notices(patient)
     assert (message.state, message.attempts, message.last_error) == ("waiting", 0, None)
 

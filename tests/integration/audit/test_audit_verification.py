@@ -12,7 +12,7 @@ from mlplatform.audit.verification_report import VerificationReport
 from mlplatform.predictions.prediction_records import insert_predictions
 from mlplatform.store.database import Database
 from mlplatform.store.tables.audit import audit_log, hash_chain_heads, prediction_attestations
-from mlplatform.store.tables.predictions import images, predictions
+from mlplatform.store.tables.predictions import inputs, predictions
 from tests.support.platform_world import START, prediction
 from tests.support.store_rows import together, verify_audit_log
 
@@ -189,7 +189,7 @@ def test_a_prediction_that_was_changed_is_named(written: Database, change: str, 
 
 def test_who_asked_may_be_erased_and_so_may_the_picture(written: Database) -> None:
     blank = update(predictions).values(client_id="", request_id="", tags=None)
-    assert spoil(written, blank, update(images).values(png=b"")) == []
+    assert spoil(written, blank, update(inputs).values(content=b"")) == []
 
 
 def test_a_prediction_that_was_removed_is_named_unless_the_log_says_so(written: Database) -> None:

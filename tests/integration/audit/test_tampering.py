@@ -1,6 +1,7 @@
 """Whoever may write to the database, and not to the anchors, is found out; what the platform does itself is sound."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests.support.audit_world import (
     World,
     added,
     batches_anew,
+    copied_world,
     grown,
     heads,
     label,
@@ -43,16 +45,26 @@ from tests.support.audit_world import (
     without,
 )
 from tests.support.monitoring_world import with_rules
-from tests.support.platform_world import START, FakeClock, prediction, recorded
+from tests.support.platform_world import START, FakeCatalog, FakeClock, prediction, recorded
 from tests.support.store_rows import together, verify_audit_log
 
 ONE, OTHER = SERVERS
 Attack = Callable[[World, Connection], object]
 
 
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> World:
+    """A platform on SQLite that has grown, for tests to copy."""
+    folder, clock = tmp_path_factory.mktemp("past"), FakeClock()
+    shutil.copy(sqlite_template, folder / "platform.db")
+    settings = Settings(_env_file=None, home=folder / "home", alerts_file=folder / "alerts.yaml")
+    database = Database(f"sqlite:///{folder / 'platform.db'}")
+    return grown(AppContext(settings, clock, database=database, catalog=FakeCatalog()), clock)
+
+
 @pytest.fixture
-def world(context: AppContext, clock: FakeClock) -> World:
-    made = grown(context, clock)
+def world(context: AppContext, clock: FakeClock, past: World) -> World:
+    made = copied_world(past, context, clock) if context.database.is_sqlite else grown(context, clock)
     assert made.faults() == []
     return made
 

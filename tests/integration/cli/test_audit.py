@@ -15,6 +15,7 @@ from mlplatform.store.tables.audit import audit_log
 from monitors.statistics.review_sampling import SamplingPlan
 from tests.support.command_line import Command
 from tests.support.platform_world import prediction, recorded
+from tests.support.version_folder import DIGITS
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def drawn(store: AppContext) -> list[str]:
             reason="r",
             fence=1,
         )
+        store.contracts.pin(connection, DIGITS, "digits", 1, now)
         sampling_plans.publish(connection, "digits", 1, SamplingPlan(uniform=1.0).to_json(), now)
     return recorded(store.database, *(prediction(utc_now(), seed=seed) for seed in range(3)))
 

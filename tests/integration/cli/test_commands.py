@@ -24,6 +24,7 @@ COMMANDS = {
     *("alerts test", "alerts explain", "alerts backtest", "audit status", "audit next", "audit submit"),
     *("audit log", "audit anchor", "audit verify", "keys create", "keys list", "keys revoke"),
     *("models list", "models card", "models promote", "models quarantine", "models rollback"),
+    *("models approve", "models reject", "adopt"),
     *("recording list", "recording restore", "recording discard"),
     *("models shadow", "models canary", "export", "edge serve", "tune-serving"),
 }

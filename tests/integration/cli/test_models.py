@@ -1,6 +1,11 @@
 """`platform models`, on a real registry."""
 
+from datetime import timedelta
+
 from mlplatform.context import AppContext
+from mlplatform.ids import uuid7
+from mlplatform.promotion import approvals
+from mlplatform.promotion.approvals import Approval
 from tests.support.command_line import Command
 
 
@@ -48,6 +53,30 @@ def test_the_gates_verdict_needs_force_and_a_rollback_undoes_it(platform: Comman
     assert registry.catalog.alias("digits", "champion") == 1
 
 
+def test_what_waits_is_listed_and_approved_or_rejected_by_name(platform: Command, registry: AppContext) -> None:
+    now = registry.clock()
+
+    def wait() -> None:
+        approval = Approval(
+            uuid7(), "digits", 2, 1, "waiting", "drift", "cli", now, now + timedelta(days=7), None, None
+        )
+        with registry.database.write() as connection:
+            approvals.request(connection, approval)
+
+    assert platform("models", "approve", "2").code == 4
+    wait()
+    assert "version 2 waits for approval until 2026" in platform("models", "list").out
+    assert platform("models", "reject", "2", "--comment", "").code == 3
+    rejected = platform("models", "reject", "2", "--comment", "not yet", "--by", "ada", "--json").json
+    assert (rejected["state"], rejected["decided_by"], rejected["comment"]) == ("rejected", "ada", "not yet")
+    wait()
+    assert platform("models", "approve", "2", "--by", "bob").out == "version 2 is champion now, after 1\n"
+    assert registry.catalog.alias("digits", "champion") == 2
+    states = [each["state"] for each in platform("models", "list", "--json").json["approvals"]]
+    assert states == ["approved", "rejected"]
+    assert "waits for approval" not in platform("models", "list").out
+
+
 def test_a_version_in_quarantine_is_shown_and_promoted_by_force_or_after_lifting_only(
     platform: Command, registry: AppContext
 ) -> None:
@@ -91,7 +120,8 @@ def test_a_registry_that_is_away_is_exit_code_6(platform: Command, store: AppCon
 
 
 def test_a_version_is_tried_beside_the_champion_and_stopped(platform: Command, registry: AppContext) -> None:
-    begun = platform("models", "canary", "2", "--share", "0.2", "--by", "ada")
+    assert "gate" in platform("models", "canary", "2", "--share", "0.2").err
+    begun = platform("models", "canary", "2", "--share", "0.2", "--by", "ada", "--force")
     assert (begun.code, begun.out) == (
         0,
         "version 2 is tried as canary beside version 1; servers load it within seconds\n",

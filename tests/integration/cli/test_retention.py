@@ -12,8 +12,9 @@ def test_what_is_kept_is_said_and_removed_and_a_client_forgotten(
 ) -> None:
     recorded(store.database, prediction(), prediction(seed=1))
     assert "kept for ever" in platform("retention", "status").out
-    assert platform("retention", "run", "--json").json == {"answers": 0, "pictures": 0, "blotted": 0}
-    assert "2 answers erased with 2 pictures" in platform("retention", "erase", "--client", "client").out
+    left = ("answers", "pictures", "blotted", "column_counts")
+    assert platform("retention", "run", "--json").json == dict.fromkeys(left, 0)
+    assert "2 answers erased with 2 inputs" in platform("retention", "erase", "--client", "client").out
     recorded(store.database, prediction())
     monkeypatch.setenv("PLATFORM_RETAIN_ANSWERS_DAYS", "10")
     assert platform("retention", "status", "--json").json["answers"]["days"] == 10

@@ -13,6 +13,7 @@ from mlplatform.settings import Settings
 from pipelines.engines.onnx_engine import export_onnx
 from registry.catalog import CHAMPION
 from registry.model_contract import image_classifier
+from registry.model_package import TorchFiles
 from tests.support.api_server import CLASSES, module
 from tests.support.command_line import Command
 
@@ -28,7 +29,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: AppContext) -
         example = np.zeros((2, 1, 28, 28), np.float32)
         answers = np.zeros((2, 10), np.float32)
         uri = run.log_model(
-            made, example, answers, ["numpy"], image_classifier(CLASSES, 28, 28), onnx=export_onnx(made)
+            TorchFiles(made, example, answers, export_onnx(made)), ["numpy"], image_classifier(CLASSES, 28, 28)
         )
     context.catalog.set_alias("digits", CHAMPION, context.catalog.register("digits", uri, run.id))
     return context

@@ -31,7 +31,7 @@ from tests.support.platform_world import picture
 from tests.support.store_rows import count_rows
 
 GREY = picture(1)
-MADE = {
+MADE: dict[str, Any] = {
     "request_id": "r",
     "predictions": [
         {
@@ -104,12 +104,20 @@ def problem(status: int, kind: str = "some", **headers: str) -> httpx.Response:
     return httpx.Response(status, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
+def test_a_text_comes_with_the_confidence_of_each_character(ask: Callable[..., Any]) -> None:
+    text = {**MADE["predictions"][0], "label": "27", "probabilities": {}, "characters": [0.9, 0.5]}
+    world = World(httpx.Response(200, json={**MADE, "predictions": [text]}))
+    [row] = ask(world, lambda client: client.predict([b"png"])).predictions
+    assert (row.label, row.probabilities, row.characters) == ("27", {}, (0.9, 0.5))
+
+
 def test_an_answer_is_read_into_frozen_records(ask: Callable[..., Any]) -> None:
     world = World(ok())
     answered = ask(world, lambda client: client.predict([b"png"], client_id="till", tags={"scanner": "flatbed"}))
     [row] = answered.predictions
     assert (row.id, row.label, row.version, row.model, row.probabilities["5"]) == ("p1", "3", 7, "digits", 0.1)
     assert (answered.request_id, answered.latency_ms, answered.recorded) == ("r", 1.5, True)
+    assert row.characters == ()
     with pytest.raises(dataclasses.FrozenInstanceError):
         row.label = "4"
     sent = json.loads(world.requests[0].content)
@@ -260,6 +268,7 @@ def test_a_whole_conversation_with_a_listening_server(live: Client, server: ApiS
     assert [(each.label, each.source) for each in shown.labels] == [("4", "audit")]
     assert np.array_equal(decode_png(live.image(second.id)), GREY)
     assert live.next_reviews("ann").classes == tuple("0123456789")
+    assert live.next_reviews("ann").allowed == ", ".join("0123456789")
     queued = live.retrain("try", "ann")
     assert live.retrain("try", "ann").joined
     assert live.retraining(queued.id)["state"] == "queued"

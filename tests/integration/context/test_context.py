@@ -10,6 +10,7 @@ import pytest
 from mlplatform.context import AppContext, ContextParts, create_context, load_environment
 from mlplatform.operations.scaffold import rules_template
 from mlplatform.promotion.promotion_service import promotion_service
+from mlplatform.retraining.training_pipeline import training_pipeline
 from mlplatform.settings import Settings
 from monitors.errors import RulesError
 from pipelines.errors import UnknownPipelineError
@@ -42,7 +43,7 @@ def test_a_part_is_built_once_and_shared(made: AppContext) -> None:
     champions = promotion_service(made)
     assert (champions.database, champions.catalog, champions.holder) == (made.database, made.catalog, made.instance)
     assert made.model_cache == made.settings.home / "models"
-    assert made.pipeline.name == "digits"
+    assert made.model_name == "digits"
 
 
 def test_each_process_has_a_name_of_its_own_that_it_keeps(made: AppContext, settings: Settings) -> None:
@@ -72,7 +73,7 @@ def test_missing_rules_and_an_unknown_pipeline_are_typed_errors(made: AppContext
     with pytest.raises(RulesError, match="cannot be read"):
         _ = made.rules
     with pytest.raises(UnknownPipelineError, match="known: arabic, characters, digits"):
-        _ = AppContext(made.settings.model_copy(update={"pipeline": "nosuch"})).pipeline
+        training_pipeline(made.settings.model_copy(update={"pipeline": "nosuch"}))
 
 
 def test_the_environment_lies_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from mlplatform.store.database import Database
 from monitors.rules.alerts_config import Source
 from monitors.windows.window_counts import Outcome
 from tests.support.platform_world import START, prediction, recorded
+from tests.support.version_folder import DIGITS
 
 pytestmark = pytest.mark.both_databases
 
@@ -94,7 +95,7 @@ def test_labels_stand_at_every_moment_as_they_stood_then(sqlite_template: Path, 
                 label_records.insert_labels(connection, labels, now)
             then.append((now, state(database, now)))
         with database.read() as connection:
-            labels_again = LabelTimeline(label_history.label_events(connection, "digits", 1))
+            labels_again = LabelTimeline(label_history.label_events(connection, "digits", 1, DIGITS.task))
         database.close()
         window = LabelWindow(labels_again, WINDOW)
         for now, held in then:
@@ -115,7 +116,7 @@ def test_a_cursor_reads_a_label_again_when_a_better_source_speaks(database: Data
         with database.write() as connection:
             label_records.insert_labels(connection, [SubmittedLabel(key, "5", source, "ann", at)], at)  # type: ignore[arg-type]
     with database.read() as connection:
-        labels = LabelTimeline(label_history.label_events(connection, "digits", 1))
+        labels = LabelTimeline(label_history.label_events(connection, "digits", 1, DIGITS.task))
     read, cursor = [], 0
     for place in range(3):
         labels.advance_to(START + place * MINUTE)
@@ -135,7 +136,7 @@ def test_a_clock_that_was_set_back_keeps_the_order_of_labels(database: Database)
         with database.write() as connection:
             label_records.insert_labels(connection, [SubmittedLabel(key, "5", "audit", "ann", at)], at)
     with database.read() as connection:
-        heard = label_history.label_events(connection, "digits", 1)
+        heard = label_history.label_events(connection, "digits", 1, DIGITS.task)
     assert [each.outcome.prediction_id for each in heard] == ids
     assert [each.at for each in heard] == [START + minutes * MINUTE for minutes in (30, 30, 40)]
 
@@ -173,7 +174,7 @@ def test_windows_move_over_gaps(database: Database, jump: timedelta) -> None:
                 connection, [SubmittedLabel(rows[0].prediction.id, "5", "audit", "ann", at)], at
             )
     with database.read() as connection:
-        labels = LabelTimeline(label_history.label_events(connection, "digits", 1))
+        labels = LabelTimeline(label_history.label_events(connection, "digits", 1, DIGITS.task))
         bins = latency_history.latency_by_minute(connection, "digits", 1, START, START + jump)
         begun = latency_history.partial_minute_latencies(connection, "digits", 1, [START, START + jump])
     counted = LabelWindow(labels, WINDOW)

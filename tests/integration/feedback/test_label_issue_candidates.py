@@ -7,6 +7,7 @@ from mlplatform.feedback.label_precedence import LabelSource
 from mlplatform.monitoring import label_issue_candidates
 from mlplatform.store.database import Database
 from tests.support.platform_world import START, prediction, recorded
+from tests.support.version_folder import DIGITS
 
 pytestmark = pytest.mark.both_databases
 
@@ -22,7 +23,7 @@ def test_unlabelled_answers_are_those_of_the_version_that_nobody_labelled(databa
     free, labelled, _ = recorded(database, prediction(seed=1), prediction(seed=2), prediction(seed=3, version=2))
     label(database, labelled, "3")
     with database.read() as connection:
-        [found] = label_issue_candidates.unlabelled_predictions(connection, "digits", 1)
+        [found] = label_issue_candidates.unlabelled_predictions(connection, DIGITS.task, DIGITS.classes, "digits", 1)
     assert (found.prediction_id, found.label, found.given_label, len(found.probabilities)) == (free, "3", None, 10)
 
 
@@ -34,7 +35,10 @@ def test_labelled_answers_carry_the_label_that_counts_and_whether_a_person_revie
     review = label(database, second, "8", "review")
     with database.read() as connection:
         found = {
-            each.prediction_id: each for each in label_issue_candidates.labelled_predictions(connection, "digits", 1)
+            each.prediction_id: each
+            for each in label_issue_candidates.labelled_predictions(
+                connection, DIGITS.task, DIGITS.classes, "digits", 1
+            )
         }
     assert set(found) == {first, second}
     assert (found[first].given_label, found[first].feedback_id, found[first].reviewed) == ("4", counts, False)

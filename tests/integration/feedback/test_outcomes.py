@@ -28,9 +28,12 @@ from mlplatform.store.tables.feedback import label_count_rollups, label_counts, 
 from mlplatform.store.tables.feedback import outcomes as table
 from mlplatform.store.tables.predictions import predictions
 from mlplatform.store.tables.predictions import review_samples as review_samples_table
+from mlplatform.store.version_contracts import VersionContracts
 from monitors.rules.alerts_config import Source
 from monitors.windows.window_counts import LabelCount, Outcome
-from tests.support.platform_world import START, prediction, recorded, schema_of_its_own
+from registry.model_contract import ImageInputs, ModelContract
+from registry.prediction_task import Classification
+from tests.support.platform_world import START, FakeCatalog, prediction, recorded, schema_of_its_own
 from tests.support.store_rows import is_new_for, together, writing
 
 pytestmark = pytest.mark.both_databases
@@ -55,6 +58,26 @@ def counts(database: Database, minutes: tuple[int, int] = (0, 60), version: int 
     start, end = (START + each * MINUTE for each in minutes)
     with database.read() as connection:
         return outcome_counts.window_label_counts(connection, "digits", version, start, end)
+
+
+def test_a_mistake_costs_what_the_contract_of_its_version_says(database: Database) -> None:
+    costs = Classification(("1", "2", "3"), {("1", "2"): 5.0, ("2", "1"): 2.0})
+    contracts = VersionContracts(FakeCatalog)
+    with database.write() as connection:
+        contracts.pin(connection, ModelContract(ImageInputs(28, 28), costs), "digits", 1, START)
+    right, dear, cheap, plain = recorded(database, *(prediction(label=label) for label in "1213"))
+    [unpinned] = recorded(database, prediction(label="1", version=2))
+    for key, truth in ((right, "1"), (dear, "1"), (cheap, "2"), (plain, "1"), (unpinned, "2")):
+        told(database, key, truth)
+    assert {row.prediction_id: row.loss for row in (*read(database), *read(database, version=2))} == {
+        right: 0.0,
+        dear: 1.0,
+        cheap: 0.4,
+        plain: 0.2,
+        unpinned: 1.0,
+    }
+    told(database, cheap, "1", minutes=1)
+    assert {row.prediction_id: row.loss for row in read(database)}[cheap] == 0.0, "the truth was corrected"
 
 
 def test_a_window_that_begins_after_its_end_holds_nothing(database: Database) -> None:

@@ -11,6 +11,7 @@ from mlplatform.errors import InvalidInputError, NotFoundError
 from mlplatform.feedback import outcomes
 from mlplatform.feedback.review_tasks import (
     SHEET_NAME,
+    ReviewItem,
     ReviewLabel,
     claim_items,
     read_sheet,
@@ -20,6 +21,7 @@ from mlplatform.feedback.review_tasks import (
 )
 from mlplatform.operations.review_progress import review_progress
 from mlplatform.predictions import sampling_plans
+from mlplatform.predictions.input_views import InputView, RowCell
 from mlplatform.retraining.training_labels import load_input_labels
 from mlplatform.store import tasks
 from monitors.statistics.review_sampling import SamplingPlan
@@ -58,7 +60,7 @@ def test_a_reviewer_gets_pictures_and_holds_them(world: AppContext) -> None:
     found = claim_items(world, "ada", 10)
     assert {each.prediction_id for each in found} == set(ids)
     shown = next(each for each in found if each.prediction_id == ids[1])
-    assert (decode_png(shown.png) == picture(1)).all()
+    assert (decode_png(shown.view.png or b"") == picture(1)).all()
     assert shown.claimed_until == world.clock() + timedelta(minutes=15)
     assert claim_items(world, "bob", 10) == []
 
@@ -208,3 +210,16 @@ def test_progress_names_version_and_plan(world: AppContext) -> None:
 def test_without_a_champion_there_is_nothing_to_review(context: AppContext) -> None:
     with pytest.raises(NotFoundError, match="no champion"):
         review_progress(with_rules(context))
+
+
+def test_a_sheet_of_rows_shows_their_values_and_computes_nothing(context: AppContext, tmp_path: Path) -> None:
+    cells = (RowCell("age", "-41.5"), RowCell("label", "=cmd()"), RowCell("plan", "missing", is_missing=True))
+    item = ReviewItem("p", context.clock(), InputView(row={}, cells=cells), None)
+    sheet = write_sheet(tmp_path / "batch", [item], "t")
+    assert sheet.read_text().splitlines() == [
+        "prediction_id,label,task,row: age,row: label,row: plan",
+        "p,,t,-41.5,'=cmd(),",
+    ]
+    assert sorted(path.name for path in sheet.parent.iterdir()) == [SHEET_NAME]
+    sheet.write_text(sheet.read_text().replace("p,,t", "p,yes,t"))
+    assert read_sheet(sheet) == [ReviewLabel("p", "yes", "t")]

@@ -42,7 +42,7 @@ def start(context: AppContext, action: Action, alert: Alert | None = None) -> st
     finding = Finding(**all_evaluations(context)[0].findings[0])
     with context.database.write() as connection:
         return start_action(
-            connection, context.pipeline.classes, the_rule, alert or all_alerts(context)[0], finding, context.clock()
+            connection, context.contracts, the_rule, alert or all_alerts(context)[0], finding, context.clock()
         )
 
 

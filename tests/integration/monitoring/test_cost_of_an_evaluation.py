@@ -19,7 +19,15 @@ from mlplatform.operations.scaffold import rules_template
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 from tests.support.history import fill, world
-from tests.support.platform_world import START, FakeClock, prediction, recorded, schema_of_its_own
+from tests.support.platform_world import (
+    START,
+    DigitContracts,
+    FakeCatalog,
+    FakeClock,
+    prediction,
+    recorded,
+    schema_of_its_own,
+)
 
 pytestmark = pytest.mark.both_databases
 
@@ -62,7 +70,11 @@ def history(folder: Path, rows: int, rules: str) -> Iterator[AppContext]:
     alerts = folder / "alerts.yaml"
     alerts.write_text(rules, encoding="utf-8")
     url = f"sqlite:///{folder / f'{rows}.db'}"
-    context = AppContext(Settings(_env_file=None, home=folder, alerts_file=alerts, database_url=url), FakeClock(END))
+    context = AppContext(
+        Settings(_env_file=None, home=folder, alerts_file=alerts, database_url=url),
+        FakeClock(END),
+        contracts=DigitContracts(FakeCatalog),
+    )
     fill.in_bulk(context.database, rows, fill.prepare(context.database))
     yield context
     context.database.close()

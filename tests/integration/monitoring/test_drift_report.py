@@ -36,7 +36,7 @@ def window(context: AppContext, name: str = "prediction-drift") -> Window:
     with context.database.read() as connection:
         champion = promotion_history.latest_promotion(connection, "digits")
         assert champion is not None
-        return load_window(connection, context.pipeline.classes, rule(context, name), champion, context.clock())
+        return load_window(connection, context.contracts, rule(context, name), champion, context.clock())
 
 
 @pytest.mark.both_databases

@@ -107,7 +107,7 @@ def test_a_breach_keeps_its_evidence_and_leaves_a_trail(world: AppContext) -> No
     assert evaluation.id in evaluation.report
     [alert] = all_alerts(world)
     with world.database.read() as connection:
-        assert [change["to_state"] for change in alert_records.list_transitions(connection, alert.id)] == ["firing"]
+        assert [change.to_state for change in alert_records.list_transitions(connection, alert.id)] == ["firing"]
         assert [entry["action"] for entry in audit_entries.recent_entries(connection)][:2] == ["retrain", "alert"]
 
 
@@ -241,7 +241,7 @@ def test_a_new_champion_supersedes_the_alerts_of_the_old(world: AppContext) -> N
     kinds = [message.payload["kind"] for message in notices(world)]
     assert kinds == ["firing"] * 3 + ["promoted"] * 3 + ["superseded"] * 3
     with world.database.read() as connection:
-        assert alert_records.list_transitions(connection, alert.id)[-1]["reason"] == "version 1 no longer serves"
+        assert alert_records.list_transitions(connection, alert.id)[-1].reason == "version 1 no longer serves"
 
 
 def test_a_breach_of_the_new_champion_is_an_alert_of_its_own(world: AppContext) -> None:

@@ -16,7 +16,7 @@ from mlplatform.context import AppContext
 from mlplatform.ids import uuid7
 from mlplatform.monitoring.drift_report import write_drift_report
 from mlplatform.monitoring.evaluate import evaluate
-from mlplatform.monitoring.input_drift import FEATURE_NAMES, InputDriftMonitor
+from mlplatform.monitoring.input_drift import FEATURE_NAMES, InputDriftMonitor, comparable_measures
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.store.database import Database
 from mlplatform.store.prediction import PredictionRecord
@@ -24,7 +24,7 @@ from monitors.statistics.holm import holm_rejections
 from monitors.statistics.two_sample import EMBEDDING, FeatureSample, compare_samples
 from monitors.windows.window import Window
 from pipelines.builtin.digits import COMPACT
-from pipelines.data import content_hash, image_batch, image_row
+from pipelines.data import content_hash, image_batch, image_row, images_of
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.discovery import find_pipeline
@@ -38,6 +38,7 @@ from pipelines.training.training_loop import fit
 from registry.model_package import MODEL_FILE
 from tests.support.monitoring_world import RULES, all_alerts, all_retrainings, promote, rule, tick, with_rules
 from tests.support.platform_world import FakeCatalog, recorded
+from tests.support.version_folder import write_contract
 
 Images = NDArray[np.uint8]
 WATCHED = (
@@ -70,13 +71,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     fitted = fit(build_network(COMPACT, 10, seed=0), COMPACT, split.train, split.validation, seed=0)
     assert fitted.history[fitted.best_epoch - 1].validation_accuracy > 0.95
     save_exportable(build_exportable(fitted.network), folder / MODEL_FILE)
+    write_contract(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
     """The bundled digits in an order of no meaning."""
-    images = load_optdigits().images
+    images = images_of(load_optdigits().batch)
     return images[np.random.default_rng(0).permutation(len(images))]
 
 
@@ -251,7 +253,7 @@ def pictures(request: pytest.FixtureRequest, digits: Images) -> Images:
         return digits
     if "PLATFORM_TEST_MNIST_DIR" not in os.environ:
         pytest.skip("PLATFORM_TEST_MNIST_DIR names no MNIST folder")
-    return load_idx_folder(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))[1].images[:5_000]
+    return images_of(load_idx_folder(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))[1].batch)[:5_000]
 
 
 def test_looks_at_the_same_digits_are_wrong_at_most_as_often_as_promised(model: Path, pictures: Images) -> None:
@@ -284,3 +286,11 @@ def test_behind_a_warning_evidently_tests_each_number_of_the_pictures(
     page = (tmp_path / "beside.html").read_text(encoding="utf-8")
     assert "sharpness" in page
     assert "K-S" in page
+
+
+def test_names_are_ordered_by_both_samples_and_missing_values_come_last() -> None:
+    first = {"age": np.array([1.0, np.nan]), "plan": np.array(["gold", ""], dtype=object)}
+    newest = {"age": np.array([2.0]), "plan": np.array(["free"], dtype=object)}
+    before, now = comparable_measures(first, newest)
+    assert (before["age"].tolist(), now["age"].tolist()) == ([1.0, np.inf], [2.0])
+    assert (before["plan"].tolist(), now["plan"].tolist()) == ([2.0, 0.0], [1.0])

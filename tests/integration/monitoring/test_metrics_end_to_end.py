@@ -250,7 +250,7 @@ def test_evidently_measures_the_slice_of_a_sliced_rule(watched: AppContext) -> N
         with watched.database.read() as connection:
             champion = promotion_history.latest_promotion(connection, "digits")
             assert champion is not None
-            window = load_window(connection, watched.pipeline.classes, rule(watched, name), champion, watched.clock())
+            window = load_window(connection, watched.contracts, rule(watched, name), champion, watched.clock())
         return [row.tags["scanner"] for row in window.rows]
 
     assert tags("drop") == ["flatbed"] * 2
@@ -267,7 +267,7 @@ def test_a_tally_holds_only_what_its_rule_needs(watched: AppContext) -> None:
             assert champion is not None
             made = next(each for each in watched.rules.rules if which(each))
             windows = source_windows(made, None, watched.clock())
-            tally = load_counts(connection, watched.pipeline.classes, made, champion, watched.clock(), windows)
+            tally = load_counts(connection, tuple("0123456789"), made, champion, watched.clock(), windows)
         return [bool(each) for each in (tally.labels, tally.latency, tally.groups, tally.requests, tally.lags)]
 
     assert counted(lambda each: each.name == "volume") == [False] * 5

@@ -41,7 +41,9 @@ def champion(context: AppContext) -> promotion_history.Promotion:
 
 def window(context: AppContext) -> Window:
     with context.database.read() as connection:
-        return load_window(connection, DIGITS, rule(context, "accuracy-drop"), champion(context), context.clock())
+        return load_window(
+            connection, context.contracts, rule(context, "accuracy-drop"), champion(context), context.clock()
+        )
 
 
 def test_the_window_holds_the_champions_answers_of_its_length_only(world: AppContext) -> None:

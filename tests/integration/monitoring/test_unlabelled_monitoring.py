@@ -182,7 +182,8 @@ def test_mixes_of_first_answers_that_were_pinned_go_and_the_reference_is_read_fr
         with Operations.context(MigrationContext.configure(connection)):
             migration.upgrade()
     with world.database.read() as connection:
-        assert set(evaluations.load_baselines(connection, "digits", 1)) == {"accuracy", "calibration"}
+        kinds = set(evaluations.load_baselines(connection, "digits", 1))
+        assert kinds == {"accuracy", "calibration", "contract"}
     found = look(world, "prediction-drift")
     assert found.state == "ok"
     assert found.findings[0]["n"] == 500

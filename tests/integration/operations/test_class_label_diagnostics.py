@@ -12,6 +12,7 @@ from tests.support.monitoring_world import answer, tick
     ("per_day", "classes", "mark", "said"),
     [
         (100, 10, "ok", "100 labels a day give each of 10 classes 900 in 90 days"),
+        (154.4, 10, "ok", "154 labels a day give each of 10 classes 1,390 in 90 days"),
         (100, 300, "ok", "300 classes 30 in 90 days"),
         (100, 1_000, "note", "It is useful up to 300 classes at this rate, or from 334 labels a day"),
         (0, 62, "note", "It is useful for no class at this rate, or from 21 labels a day"),

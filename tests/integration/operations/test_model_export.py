@@ -7,6 +7,7 @@ import pytest
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError, SettingsError
 from mlplatform.operations.model_export import export_version
+from mlplatform.retraining.training_pipeline import training_pipeline
 from pipelines.builtin.digits import COMPACT
 from pipelines.edge.export import SERVER_FILES
 from pipelines.engines.exportable import build_exportable, save_exportable
@@ -15,6 +16,7 @@ from pipelines.training.network import build_network
 from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.support.monitoring_world import promote
 from tests.support.platform_world import FakeCatalog
+from tests.support.version_folder import write_contract
 
 
 class Shelf(FakeCatalog):
@@ -26,6 +28,7 @@ class Shelf(FakeCatalog):
         if not (folder / MODEL_FILE).is_file():
             module = build_exportable(build_network(COMPACT, 10))
             save_exportable(module, folder / MODEL_FILE)
+            write_contract(folder)
             (folder / ONNX_FILE).write_bytes(export_onnx(module))
         return folder
 
@@ -50,7 +53,7 @@ def test_the_champion_is_written_and_compared_on_the_golden_set(stocked: AppCont
     promote(stocked, 4)
     made = export_version(stocked, None, "onnx", tmp_path / "deep" / "a.onnx")
     assert (made.model, made.version, made.file) == ("digits", 4, str(tmp_path / "deep" / "a.onnx"))
-    assert made.parity.rows == len(stocked.pipeline.load(None).golden) == made.parity.same_answers
+    assert made.parity.rows == len(training_pipeline(stocked.settings).load(None).golden) == made.parity.same_answers
     assert made.parity.max_difference < 1e-4
     assert (tmp_path / "deep" / "a.onnx").stat().st_size == made.parity.size_bytes
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.onnx"]

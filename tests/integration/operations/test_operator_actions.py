@@ -58,7 +58,7 @@ def test_acknowledging_twice_changes_nothing(world: AppContext) -> None:
     acknowledge_alert(world, alert.id, "bob")
     assert newest_entry(world)[0] == "ada"
     with world.database.read() as connection:
-        assert [change["actor"] for change in alert_records.list_transitions(connection, alert.id)] == [
+        assert [change.actor for change in alert_records.list_transitions(connection, alert.id)] == [
             "watcher",
             "ada",
         ]
@@ -170,7 +170,7 @@ def silenced(context: AppContext, rule: str = "accuracy-*", hours: float = 4, se
 
 def listed(context: AppContext, *, everything: bool = False) -> list[str]:
     with context.database.read() as connection:
-        return [row["id"] for row in alert_records.list_silences(connection, None if everything else context.clock())]
+        return [row.id for row in alert_records.list_silences(connection, None if everything else context.clock())]
 
 
 @pytest.mark.parametrize("rule", ["acuracy-drop", "accuracy", "", "Accuracy-drop", "latency ", "x*"])

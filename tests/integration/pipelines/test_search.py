@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples
 from pipelines.errors import SearchError
-from pipelines.recipe import Recipe
+from pipelines.recipe import NetworkRecipe
 from pipelines.training.recipe_search import (
     PARENT_TAG,
     SearchResult,
@@ -27,11 +27,11 @@ from tests.support.fake_registry import FakeTracking, bars_family, bars_split
 
 pytest.importorskip("optuna", reason="Optuna is not installed; it comes with the extra `search`")
 
-Bars = Callable[[int, int], ImageSet]
+Bars = Callable[[int, int], Examples]
 
 
 def run(
-    tiny: Recipe, folder: Path, tracking: FakeTracking, trials: int, told: list[TrialResult] | None = None
+    tiny: NetworkRecipe, folder: Path, tracking: FakeTracking, trials: int, told: list[TrialResult] | None = None
 ) -> SearchResult:
     split = bars_split(12)
     return search(
@@ -47,7 +47,7 @@ def run(
     )
 
 
-def test_each_trial_is_a_run_nested_in_the_searchs_and_the_best_wins(tiny: Recipe, tmp_path: Path) -> None:
+def test_each_trial_is_a_run_nested_in_the_searchs_and_the_best_wins(tiny: NetworkRecipe, tmp_path: Path) -> None:
     tracking, told = FakeTracking(), list[TrialResult]()
     found = run(tiny, tmp_path, tracking, 3, told)
     parent, *nested = tracking.runs
@@ -64,7 +64,7 @@ def test_each_trial_is_a_run_nested_in_the_searchs_and_the_best_wins(tiny: Recip
     assert parent.texts["trials.json"].count('"choices"') == 3
 
 
-def test_the_first_trial_is_the_recipe_as_it_is(tiny: Recipe, tmp_path: Path) -> None:
+def test_the_first_trial_is_the_recipe_as_it_is(tiny: NetworkRecipe, tmp_path: Path) -> None:
     tracking = FakeTracking()
     run(tiny, tmp_path, tracking, 1)
     params, base = tracking.runs[1].params, tiny.as_params()
@@ -72,7 +72,7 @@ def test_the_first_trial_is_the_recipe_as_it_is(tiny: Recipe, tmp_path: Path) ->
     assert {name: params[name] for name in same} == {name: base[name] for name in same}
 
 
-def test_a_search_goes_on_where_the_last_one_ended(tiny: Recipe, tmp_path: Path) -> None:
+def test_a_search_goes_on_where_the_last_one_ended(tiny: NetworkRecipe, tmp_path: Path) -> None:
     first = run(tiny, tmp_path, FakeTracking(), 2)
     second = run(tiny, tmp_path, FakeTracking(), 1)
     assert second.trials[:2] == first.trials
@@ -81,7 +81,7 @@ def test_a_search_goes_on_where_the_last_one_ended(tiny: Recipe, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_trials_that_are_behind_are_broken_off_and_their_runs_say_so(tiny: Recipe, tmp_path: Path) -> None:
+def test_trials_that_are_behind_are_broken_off_and_their_runs_say_so(tiny: NetworkRecipe, tmp_path: Path) -> None:
     tracking = FakeTracking()
     found = run(tiny, tmp_path, tracking, 14)
     pruned = [each.number for each in found.trials if each.state == "pruned"]
@@ -93,7 +93,7 @@ def test_trials_that_are_behind_are_broken_off_and_their_runs_say_so(tiny: Recip
     assert found.best_trial.state == "complete"
 
 
-def test_movement_scales_how_far_images_are_moved(tiny: Recipe) -> None:
+def test_movement_scales_how_far_images_are_moved(tiny: NetworkRecipe) -> None:
     moved = with_parameters(tiny, {**initial_parameters(tiny), "movement": 1.5}).augmentation
     assert (moved.rotation, moved.shift, moved.noise) == (7.5, 1.5, 0.0)
     far = replace(tiny, augmentation=replace(tiny.augmentation, stroke=0.9, zoom=0.4))
@@ -101,12 +101,12 @@ def test_movement_scales_how_far_images_are_moved(tiny: Recipe) -> None:
     assert (most.stroke, most.zoom) == (1.0, 0.45)
 
 
-def test_a_search_of_nothing_is_refused(tiny: Recipe, tmp_path: Path) -> None:
+def test_a_search_of_nothing_is_refused(tiny: NetworkRecipe, tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="0 trials finds nothing; give 1 or more"):
         run(tiny, tmp_path, FakeTracking(), 0)
 
 
-def test_workers_that_begin_together_propose_different_trials(tiny: Recipe, tmp_path: Path) -> None:
+def test_workers_that_begin_together_propose_different_trials(tiny: NetworkRecipe, tmp_path: Path) -> None:
     """Both opened the study before either had a trial; each asks in turn, as two processes would."""
     import optuna
 
@@ -123,7 +123,7 @@ def test_workers_that_begin_together_propose_different_trials(tiny: Recipe, tmp_
     assert states.count(optuna.trial.TrialState.PRUNED) == 1, "the base recipe that was asked for twice gives way once"
 
 
-def test_what_a_trial_is_follows_from_the_seed_and_its_number(tiny: Recipe, tmp_path: Path) -> None:
+def test_what_a_trial_is_follows_from_the_seed_and_its_number(tiny: NetworkRecipe, tmp_path: Path) -> None:
     runs = []
     for place in ("a", "b"):
         with _open_study("bars", f"sqlite:///{tmp_path / place}.db", 7) as study:
@@ -135,7 +135,7 @@ def test_what_a_trial_is_follows_from_the_seed_and_its_number(tiny: Recipe, tmp_
     "tables", [["trials"], ["predictions", "trials"], ["alembic_version"], ["studies", "experiments"]]
 )
 def test_a_database_of_something_else_is_refused_and_left_as_it_is(
-    tiny: Recipe, tmp_path: Path, tables: list[str]
+    tiny: NetworkRecipe, tmp_path: Path, tables: list[str]
 ) -> None:
     with closing(sqlite3.connect(tmp_path / "search.db")) as connection:
         for name in tables:

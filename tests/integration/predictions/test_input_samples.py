@@ -40,7 +40,7 @@ def test_the_first_pictures_of_each_stretch_stay_the_same_however_many_follow(da
     shown(database, 5, first=10)
     shown(database, 3, first=20, version=2)
     assert before == sample(database, spans, 2, 10)
-    assert {row.png for row in before} == pngs(0, 1, 8, 9)
+    assert {row.content for row in before} == pngs(0, 1, 8, 9)
 
 
 def test_what_is_drawn_from_is_named_by_its_ids(database: Database) -> None:
@@ -70,7 +70,7 @@ def test_the_draw_is_bounded_and_always_the_same(database: Database) -> None:
     drawn = sample(database, [HOUR], 30, 7)
     assert drawn == sample(database, [HOUR], 30, 7)
     assert len(drawn) == 7
-    assert {row.png for row in drawn} != pngs(*range(7))
+    assert {row.content for row in drawn} != pngs(*range(7))
 
 
 def test_a_version_that_was_shown_nothing_has_no_pictures(database: Database) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 from sqlalchemy.exc import IntegrityError
 
 from mlplatform.errors import NotFoundError
@@ -11,6 +11,7 @@ from mlplatform.feedback import label_records
 from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_records
 from mlplatform.store.database import Database
+from mlplatform.store.tables.feedback import feedback
 from pipelines.image.grey_png import decode_png
 from tests.support.platform_world import START, picture, prediction, recorded
 from tests.support.store_rows import count_rows, together, writing
@@ -118,5 +119,6 @@ def test_a_label_cannot_point_at_a_prediction_that_is_not_there(database: Databa
     orphan = label_records.SubmittedLabel(uuid7(), "1", "audit", "ada", START)
     with pytest.raises(NotFoundError), database.write() as connection:
         label_records.insert_labels(connection, [orphan], START)
+    values = {"id": uuid7(), "prediction_id": orphan.prediction_id, "label": "1", "source": "audit", "at": START}
     with pytest.raises(IntegrityError), database.write() as connection:
-        label_records._insert_label(connection, orphan, START)
+        connection.execute(insert(feedback).values(received_at=START, **values))

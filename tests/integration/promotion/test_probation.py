@@ -11,6 +11,7 @@ from mlplatform.alerting.outbox import OutboxMessage
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, FencedError
+from mlplatform.feedback.absent_labels import write_absent_labels
 from mlplatform.monitoring.evaluate import evaluate
 from mlplatform.operations import queries
 from mlplatform.operations.operator_actions import quarantine_version
@@ -26,11 +27,12 @@ from mlplatform.promotion.promotion_service import PromotionRequest, PromotionSe
 from mlplatform.retraining.worker import training_worker
 from mlplatform.serialization import to_jsonable
 from mlplatform.watcher.scheduler import create_watcher
-from mlplatform.web.dashboard import overview_page
+from mlplatform.web.overview import overview_page
 from monitors.statistics.review_sampling import SamplingPlan
 from registry.catalog import CHAMPION, QUARANTINE_TAG
 from registry.errors import CorruptModelError, RegistryUnavailableError
-from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
+from registry.model_contract import image_classifier
+from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split, make_plain_candidate
 from tests.support.monitoring_world import all_alerts, counting, lease_of, notices, promote, rule, tick, with_rules
 from tests.support.platform_world import FakeCatalog, prediction, recorded
 from tests.support.probation_world import (
@@ -48,6 +50,7 @@ from tests.support.probation_world import (
     two_versions,
     warden,
 )
+from tests.support.version_folder import DIGITS
 
 ROLLED_BACK = [("first", 1), ("promote", 2), ("rollback", 1)]
 KEPT = ROLLED_BACK[:2]
@@ -201,6 +204,19 @@ def test_an_answer_without_a_delayed_label_counts_for_the_new_version(world: App
     assert (found.state, found.duel["unlabelled"], history(world)) == ("passed", 30, KEPT)
 
 
+def test_a_label_of_silence_that_was_written_late_counts_as_in_time(context: AppContext) -> None:
+    silence = 'absent: {label: "3", after: 1h}\nchannels:'
+    world = two_versions(context, WITH_PROBATION.replace("channels:", silence))
+    lease, now = forever(world), world.clock()
+    recorded(world.database, *(prediction(now, seed=30_000 + n, label="5", version=2) for n in range(30)))
+    assert warden(world).tick(lease) is not None
+    tick(world, days=2)
+    assert write_absent_labels(world, world.rules.absent) == 30
+    found = warden(world).tick(lease)
+    assert found is not None
+    assert (found.state, found.duel["unlabelled"], history(world)) == ("rolled-back", 0, ROLLED_BACK)
+
+
 def test_a_picture_sent_again_is_no_new_evidence(world: AppContext) -> None:
     lease = forever(world)
     for _ in range(3):
@@ -208,6 +224,28 @@ def test_a_picture_sent_again_is_no_new_evidence(world: AppContext) -> None:
         give(world, recorded(world.database, *(prediction(now, seed=77, label="5", version=2) for _ in range(20))))
         warden(world).tick(lease)
     assert (the_probation(world).duel["labelled"], history(world)) == (1, KEPT)
+
+
+def test_of_two_events_with_equal_inputs_each_is_evidence(context: AppContext) -> None:
+    assert isinstance(context.catalog, FakeCatalog)
+    context.catalog.contracts |= {("digits", version): replace(DIGITS, truth="event") for version in (1, 2)}
+    world = two_versions(context)
+    lease, now = forever(world), world.clock()
+    ids = recorded(world.database, *(prediction(now, seed=77, label="5", version=2) for _ in range(30)))
+    give(world, ids)
+    warden(world).tick(lease)
+    assert (the_probation(world).duel["labelled"], history(world)) == (30, ROLLED_BACK)
+
+
+def test_a_version_before_that_reads_other_inputs_is_not_asked_and_that_is_said(context: AppContext) -> None:
+    assert isinstance(context.catalog, FakeCatalog)
+    context.catalog.contracts["digits", 1] = image_classifier(DIGITS.classes, 32, 32)
+    world = two_versions(context)
+    label(world, 30, "5")
+    found = warden(world).tick(forever(world))
+    assert found is not None
+    assert found.reason.startswith("version 1 cannot be asked: version 1 reads other inputs: ")
+    assert (found.duel["compared"], history(world)) == (0, KEPT)
 
 
 @pytest.mark.both_databases
@@ -373,12 +411,12 @@ def test_a_version_before_that_cannot_be_loaded_ends_it_unjudged_and_says_so(wor
 
 def test_the_version_before_is_fetched_from_the_registry_and_answers(context: AppContext) -> None:
     family, tracking = bars_family(bars_split(32)), FakeTracking()
-    context = context.replace(catalog=MemoryCatalog(tracking), tracking=tracking, pipeline=family)
+    context = context.replace(catalog=MemoryCatalog(tracking), tracking=tracking)
     before = torch.get_num_threads()
     try:
-        training_worker(context).train(family, "the first", "me")
+        training_worker(context, make_plain_candidate).train(family, "the first", "me")
         golden = family.load(None).golden
-        answers = load_predictor(context.catalog, family, context.model_cache, 1)(golden.batch).argmax(axis=1)
+        answers = load_predictor(context.catalog, "bars", context.model_cache, 1)(golden.batch).argmax(axis=1)
     finally:
         torch.set_num_threads(before)
     assert (answers == golden.labels).mean() > 0.9

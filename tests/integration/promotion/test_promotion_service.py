@@ -24,6 +24,7 @@ from registry.catalog import CHALLENGER, CHAMPION, GOLDEN_DIGEST_TAG, QUARANTINE
 from registry.errors import GateError, RegistryUnavailableError, UnknownVersionError
 from tests.support.platform_world import START, FakeCatalog, FakeClock
 from tests.support.store_rows import running, together
+from tests.support.version_folder import DIGITS
 
 pytestmark = pytest.mark.both_databases
 
@@ -119,9 +120,9 @@ def test_a_promotion_writes_history_alias_tag_baseline_and_audit(
     assert catalog.version("digits", 1).tags["mlplatform.promotion"] == str(made.seq)
     assert lease_holder(database, clock) is None
     with database.read() as connection:
-        assert evaluations.load_baselines(connection, "digits", 1) == {
-            "accuracy": {"": {"correct": 91, "total": 100, "versions": 5}}
-        }
+        pinned = evaluations.load_baselines(connection, "digits", 1)
+        assert pinned.pop("contract") == {"": DIGITS.to_dict()}
+        assert pinned == {"accuracy": {"": {"correct": 91, "total": 100, "versions": 5}}}
         [entry] = audit_entries.recent_entries(connection)
     assert (entry["action"], entry["subject"], entry["details"]["fence"]) == ("first", "digits/1", 1)
 
@@ -134,6 +135,7 @@ def test_a_promotion_pins_how_far_the_versions_confidence_may_be_believed(
     champions.promote(change(1, None))
     with database.read() as connection:
         pinned = evaluations.load_baselines(connection, "digits", 1)
+    del pinned["contract"]
     assert pinned == {"calibration": {"": json.loads(kept)}}
 
 

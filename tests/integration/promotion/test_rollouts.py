@@ -15,7 +15,7 @@ from mlplatform.operations.operator_actions import quarantine_version
 from mlplatform.operations.queries import load_prediction as shown
 from mlplatform.operations.queries import model_overview
 from mlplatform.predictions import review_samples, sampling_plans, shadow_predictions
-from mlplatform.promotion import rollouts
+from mlplatform.promotion import approvals, rollouts
 from mlplatform.promotion.rollout_analysis import describe_rollout, rollout_analysis
 from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
 from mlplatform.promotion.rollouts import Rollout
@@ -25,15 +25,17 @@ from monitors.decisions.version_comparison import VersionComparison
 from monitors.rules.alerts_config import Source
 from monitors.statistics.review_sampling import SamplingPlan
 from registry.errors import UnknownVersionError
+from registry.model_contract import Column, ModelContract, TableInputs
 from tests.support.monitoring_world import lease_of, promote, tick, with_rules
 from tests.support.platform_world import FakeCatalog, FakeClock, prediction, recorded
+from tests.support.table_model import NUMBERS
 
 
 @pytest.fixture
 def world(context: AppContext, catalog: FakeCatalog) -> AppContext:
     """Version 1 is champion; versions 2 and 3 are registered."""
     for version in (1, 2, 3):
-        catalog.add("digits", version)
+        catalog.add("digits", version, {"gate": "promote"})
     made = with_rules(context)
     promote(made, 1)
     return made
@@ -96,6 +98,57 @@ def actions(world: AppContext) -> list[tuple[str, str, str]]:
         return [(row["actor"], row["action"], row["subject"]) for row in audit_entries.recent_entries(connection, 2)][
             ::-1
         ]
+
+
+def ask_for_approval(world: AppContext, version: int) -> None:
+    asked = approvals.Approval(
+        id=uuid7(),
+        model_name="digits",
+        version=version,
+        champion=1,
+        state="waiting",
+        reason="better",
+        requested_by="retraining/r",
+        requested_at=world.clock(),
+        expires_at=world.clock() + timedelta(days=7),
+        retraining_id=None,
+        verdict=None,
+    )
+    with world.database.write() as connection:
+        approvals.request(connection, asked)
+
+
+@pytest.mark.parametrize(("gate", "waits"), [("keep", False), (None, False), ("promote", True), ("inconclusive", True)])
+def test_a_canary_that_the_gate_or_an_approval_stands_against_must_be_forced(
+    world: AppContext, catalog: FakeCatalog, gate: str | None, waits: bool
+) -> None:
+    catalog.add("digits", 2, {} if gate is None else {"gate": gate})
+    if waits:
+        ask_for_approval(world, 2)
+    told = "waits for approval" if gate == "promote" else "the gate's verdict on version 2"
+    with pytest.raises(ConflictError, match=f"{told}.*--force"):
+        begin(world, "canary")
+    assert running(world) is None
+    assert begin(world, "shadow").role == "shadow"
+    stop_rollout(world, 2, "shadow", "ann", "seen")
+    forced = begin_rollout(world, 2, "canary", 0.2, "ann", "I know it", force=True)
+    assert running(world) == forced
+    with world.database.read() as connection:
+        said = audit_entries.recent_entries(connection, 1)[0]["details"]["forced_although"]
+    assert [("approval" in each, "gate" in each) for each in said] == [(False, True)] * (gate != "promote") + [
+        (True, False)
+    ] * waits
+
+
+def test_force_that_was_not_needed_leaves_no_mark_and_lifts_no_quarantine(world: AppContext) -> None:
+    ask_for_approval(world, 3)
+    begin_rollout(world, 2, "canary", 0.2, "ann", "to see", force=True)
+    with world.database.read() as connection:
+        assert "forced_although" not in audit_entries.recent_entries(connection, 1)[0]["details"]
+    stop_rollout(world, 2, "canary", "ann", "seen")
+    quarantine_version(world, 2, "odd", "ann", lift=False)
+    with pytest.raises(ConflictError, match="quarantine"):
+        begin_rollout(world, 2, "canary", 0.2, "ann", "to see", force=True)
 
 
 def test_a_trial_is_begun_and_stopped_with_both_in_the_audit_log(world: AppContext) -> None:
@@ -284,3 +337,18 @@ def test_beside_a_rollout_the_champions_answers_that_differ_are_drawn_for_review
         weights = review_samples.inclusion_weights(connection, [*drawn, *alike, *served])
     assert {key: weight.weight for key, weight in weights.items() if key in drawn} == dict.fromkeys(drawn, 1.0)
     assert len(weights) <= 6
+
+
+def test_a_table_that_saw_other_ranges_is_tried_and_one_of_other_columns_is_not(context: AppContext) -> None:
+    catalog = context.catalog
+    assert isinstance(catalog, FakeCatalog)
+    wider = (Column("a", "number", low=0, high=9), Column("b", "number"))
+    other = (Column("a", "number"), Column("b", "category"))
+    for version, columns in ((1, None), (2, wider), (3, other)):
+        catalog.add("digits", version)
+        inputs = NUMBERS.inputs if columns is None else TableInputs(columns)
+        catalog.contracts["digits", version] = ModelContract(inputs, NUMBERS.task, truth="event")
+    promote(with_rules(context), 1)
+    with pytest.raises(ConflictError, match="version 3 takes other inputs than champion 1"):
+        begin(context, version=3)
+    assert begin(context, version=2).beside == 1

@@ -14,6 +14,7 @@ from registry.catalog import Catalog
 from registry.errors import RegistryError, RegistryUnavailableError
 from registry.mlflow_connection import MlflowConnection, retry_for, retry_while_unavailable
 from registry.model_contract import image_classifier
+from registry.model_package import TorchFiles
 from registry.runs import TrackingStore
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def test_a_model_is_logged_and_registered_once_through_outages_and_lost_answers(
         run.log_metrics({"loss": 1.0})
         store.refuses = 3
         uri = run.log_model(
-            module, example, np.zeros((2, 2), np.float32), ["numpy"], image_classifier(("a", "b"), 4, 4)
+            TorchFiles(module, example, np.zeros((2, 2), np.float32)), ["numpy"], image_classifier(("a", "b"), 4, 4)
         )
         store.loses = 1
         version = catalog.register("bars", uri, run.id)

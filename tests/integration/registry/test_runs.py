@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.model_package import SHA256_TAG
+from registry.model_package import SHA256_TAG, TorchFiles
 from registry.runs import TRIGGER_TAG, TrackingStore
 from tests.support.mlflow_store import CONTRACT, Logged, free_port
 
@@ -32,7 +32,7 @@ def test_a_finished_run_holds_what_was_logged(tracking: TrackingStore) -> None:
         run.log_metrics({"validation_loss": 0.5}, step=1)
         run.log_metrics({"validation_loss": 0.25}, step=2)
         run.set_tags({"verdict": "promote"})
-        run.log_figure("loss", b"\x89PNG")
+        run.log_figure("loss", lambda: b"\x89PNG")
         run.log_text("card.md", "# Card")
         run.log_json("verdict.json", {"outcome": "promote"})
     record = record_of(tracking, run.id)
@@ -52,6 +52,22 @@ def test_every_epoch_of_a_metric_is_kept(tracking: TrackingStore) -> None:
             run.log_metrics({"loss": 1 / epoch, "accuracy": 0.9}, step=epoch)
     history = tracking.connection.client.get_metric_history(run.id, "loss")
     assert [point.step for point in history] == [1, 2, 3]
+
+
+def test_the_histories_of_metrics_are_read_by_a_part_of_their_name(tracking: TrackingStore) -> None:
+    with tracking.start_run("logging", "histories") as run:
+        for epoch in (1, 2, 3):
+            run.log_metrics({"train_loss": 1 / epoch, "validation_loss": 2 / epoch, "accuracy": 0.9}, step=epoch)
+        run.log_metrics({"train_loss": 0.25}, step=3)
+        run.log_metrics({"validation_loss": float("inf")}, step=4)
+    histories = tracking.read_metric_histories(run.id, "loss", 5)
+    assert histories == {
+        "train_loss": [(1, 1.0), (2, 0.5), (3, 0.25)],
+        "validation_loss": [(1, 2.0), (2, 1.0), (3, 2 / 3)],
+    }
+    assert list(tracking.read_metric_histories(run.id, "loss", 1)) == ["train_loss"]
+    with pytest.raises(RegistryError):
+        tracking.read_metric_histories("0" * 32, "loss", 5)
 
 
 def test_a_run_carries_its_provenance_and_the_caller_may_name_the_trigger(tracking: TrackingStore) -> None:
@@ -145,7 +161,7 @@ def test_a_logged_model_is_ready_digested_and_an_output_of_its_run(tracking: Tra
 def test_a_model_that_cannot_be_saved_is_marked_failed(tracking: TrackingStore) -> None:
     example = np.zeros((2, 4), np.float32)
     with pytest.raises(TypeError), tracking.start_run("unsaved", "no module") as run:
-        run.log_model("not a module", example, example, ["numpy"], CONTRACT)
+        run.log_model(TorchFiles("not a module", example, example), ["numpy"], CONTRACT)
     (model,) = tracking.connection.client.search_logged_models([run.experiment_id])
     assert model.status == "FAILED"
 

@@ -5,34 +5,42 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
+from mlplatform.alerting import outbox
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, InvalidInputError
 from mlplatform.feedback import label_records, outcome_counts
 from mlplatform.ids import uuid7
 from mlplatform.predictions import prediction_counts, prediction_records, shadow_predictions
+from mlplatform.predictions.column_counts import hour_index, hourly_counts
 from mlplatform.predictions.prediction_records import PredictionWithInput, find, load_image
 from mlplatform.predictions.shadow_predictions import ShadowPrediction
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.retention.apply_retention import (
-    ClientErasure,
     ErasureThrottle,
+    PersonErasure,
     RetentionPeriod,
     RetentionResult,
     apply_retention,
     erase_client,
+    erase_subject,
     retention_policy,
 )
+from mlplatform.retention.erasure import FORGOTTEN_SUBJECTS
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
+from mlplatform.store.tables.alerting import outbox as outbox_rows
 from mlplatform.store.tables.coordination import tasks
 from mlplatform.store.tables.feedback import outcomes as judged_rows
+from mlplatform.store.tables.feedback import review_claims, review_verdicts
 from mlplatform.store.tables.predictions import predictions, review_samples, shadow_prediction_rows
 from mlplatform.store.tables.promotion import rollouts
+from pipelines.data import is_holdout
 from tests.support.platform_world import START, prediction, recorded
 from tests.support.store_rows import count_rows, verify_audit_log
+from tests.support.table_world import answer_rows, promote_table
 
 pytestmark = pytest.mark.both_databases
 
@@ -64,11 +72,12 @@ def left(context: AppContext) -> list[str]:
         return sorted(connection.scalars(select(predictions.c.id)))
 
 
+ACTIONS = ("retention", "erase-client", "erase-subject")
+
+
 def entries(context: AppContext) -> list[dict[str, Any]]:
     with context.database.read() as connection:
-        return [
-            each for each in audit_entries.recent_entries(connection) if each["action"] in ("retention", "erase-client")
-        ]
+        return [each for each in audit_entries.recent_entries(connection) if each["action"] in ACTIONS]
 
 
 def test_old_answers_without_a_label_go_with_their_pictures_and_counts_stay(context: AppContext) -> None:
@@ -92,7 +101,10 @@ def test_old_answers_without_a_label_go_with_their_pictures_and_counts_stay(cont
         assert prediction_counts.prediction_total(connection, "digits", 1, OLD, START) == 5
     assert apply_retention(context, "watcher") == RetentionResult(0, 0, 0)
     [entry] = entries(context)
-    assert (entry["actor"], entry["details"]) == ("watcher", {"answers": 2, "pictures": 1, "blotted": 1})
+    assert (entry["actor"], entry["details"]) == (
+        "watcher",
+        {"answers": 2, "pictures": 1, "blotted": 1, "column_counts": 0},
+    )
 
 
 def test_who_asked_is_blotted_out_of_old_labelled_answers_and_their_labels_still_count(context: AppContext) -> None:
@@ -116,7 +128,7 @@ def test_nothing_goes_by_default(context: AppContext) -> None:
     assert len(left(context)) == 1
     assert entries(context) == []
     for_ever = {"days": None, "before": None}
-    assert to_jsonable(retention_policy(kept)) == {"answers": for_ever, "personal": for_ever}
+    assert to_jsonable(retention_policy(kept)) == {"answers": for_ever, "personal": for_ever, "column_counts": for_ever}
     assert retention_policy(context).answers == RetentionPeriod(30, START - timedelta(days=30))
 
 
@@ -154,17 +166,66 @@ def test_a_client_who_asks_is_forgotten_with_labels_and_pictures_and_it_is_said_
     draw = {"model_name": "digits", "model_version": 1, "at": NEW, "inclusion": 1.0, "heaviest": 1.0}
     with context.database.write() as connection:
         connection.execute(review_samples.insert().values(prediction_id=mine, stratum="s", place="p", **draw))
+        said = {"prediction_id": mine, "reviewer": "ada", "queue": "draw"}
+        connection.execute(review_claims.insert().values(until=NEW, **said))
+        connection.execute(review_verdicts.insert().values(model_name="digits", verdict="unsure", at=NEW, **said))
     erased = erase_client(context, "zoe", "dpo")
-    assert erased == ClientErasure(answers=2, labelled=1, labels=1, pictures=1, shared=1, waiting_in_spools=0)
+    assert erased == PersonErasure(answers=2, labelled=1, labels=1, pictures=1, shared=1, waiting_in_spools=0)
     assert left(context) == [other]
     with context.database.read() as connection:
-        assert connection.scalar(select(func.count()).select_from(review_samples)) == 0
+        for table in (review_samples, review_claims, review_verdicts):
+            assert connection.scalar(select(func.count()).select_from(table)) == 0
         assert [each.label for each in label_records.current_labels(connection, other)] == ["4"]
         assert prediction_counts.prediction_total(connection, "digits", 1, OLD, START) == 3
     [entry] = entries(context)
     assert "zoe" not in str(entry)
     assert (entry["actor"], entry["details"]["labelled"]) == ("dpo", 1)
     assert erase_client(context, "zoe", "dpo").answers == 0
+
+
+def test_what_is_about_a_subject_goes_whoever_sent_it(context: AppContext) -> None:
+    def about(seed: int, client: str, subject: str) -> PredictionWithInput:
+        made = answered(NEW, seed, client)
+        return PredictionWithInput(replace(made.prediction, subject=subject), made.input)
+
+    _, taught, other, nobody = recorded(
+        context.database,
+        about(1, "shop", "ada"),
+        about(2, "mill", "ada"),
+        about(3, "shop", "bob"),
+        about(4, "shop", ""),
+    )
+    labelled(context, taught, other)
+    with context.database.write() as connection:
+        sent = {"type": "email", "message": "plan: ada's", "alerts": []}
+        outbox.enqueue(connection, key="old", channel="mail", payload=sent, alert_id=None, now=OLD)
+        connection.execute(update(outbox_rows).values(state="delivered"))  # as an earlier version left it
+    erased = erase_subject(context, "ada", "dpo")
+    with context.database.read() as connection:
+        assert [message.payload for message in outbox.recent_messages(connection)] == [{"type": "email", "alerts": []}]
+    assert (erased.answers, erased.labels, erased.pictures) == (2, 1, 2)
+    assert left(context) == sorted([other, nobody])
+    [entry] = [each for each in entries(context) if each["action"] == "erase-subject"]
+    assert "ada" not in str(entry)
+    with pytest.raises(InvalidInputError, match="about nobody"):
+        erase_subject(context, "", "dpo")
+
+
+def test_a_forgotten_subject_stays_on_its_side_of_a_retraining(context: AppContext) -> None:
+    names = {side: next(name for name in map(str, range(99)) if is_holdout(name) is side) for side in (True, False)}
+    aged = {side: answered(OLD, 5 + side, "") for side in names}
+    rows = [
+        PredictionWithInput(replace(each.prediction, subject=names[side], request_id="", tags=None), each.input)
+        for side, each in aged.items()
+    ]
+    keys = dict(zip(aged, recorded(context.database, *rows), strict=True))
+    labelled(context, *keys.values())
+    assert apply_retention(context, "watcher").blotted == 2
+    assert apply_retention(context, "watcher").blotted == 0
+    with context.database.read() as connection:
+        left = {side: find(connection, key).subject for side, key in keys.items()}
+    assert left == FORGOTTEN_SUBJECTS
+    assert all(is_holdout(subject) is side for side, subject in left.items())
 
 
 def test_rows_that_still_wait_in_a_spool_are_said(context: AppContext) -> None:
@@ -279,3 +340,27 @@ def test_what_was_erased_is_remembered_by_a_digest_for_a_while(context: AppConte
             connection, context.clock() + prediction_records.ERASED_IDS_RETENTION + timedelta(days=1)
         )
         assert prediction_records.find_erased(connection, [young]) == set()
+
+
+def test_rows_of_a_table_are_kept_and_forgotten_like_pictures(context: AppContext) -> None:
+    """Old rows go with their values and leave their counts; old counts go but for those that rules compare with."""
+    context = context.replace(settings=context.settings.model_copy(update={"retain_column_counts_days": 20}))
+    promote_table(context, 1)
+    gone, kept, young = (
+        answer_rows(context, [(age, "gold")], at)[0] for age, at in ((20.0, OLD), (30.0, OLD), (40.0, NEW))
+    )
+    labelled(context, kept)
+    answer_rows(context, [(50.0, "free")], OLD, version=2)  # whose columns nobody knows yet: it is not counted
+    done = apply_retention(context, "watcher")
+    assert (done.answers, done.pictures, done.column_counts) == (2, 2, 0), "the champion's first days are compared with"
+    assert left(context) == sorted([kept, young])
+    assert gone not in left(context)
+    with context.database.read() as connection:
+        assert count_rows(connection)["images"] == 2
+        assert sum(counts.sum() for counts in hourly_counts(connection, "digits", 1, [(0, 2**31 - 1)]).values()) == 6
+
+    promote_table(context, 2)
+    assert apply_retention(context, "watcher").column_counts == 1
+    with context.database.read() as connection:
+        hours = hourly_counts(connection, "digits", 1, [(0, 2**31 - 1)])
+    assert list(hours) == [hour_index(NEW)]

@@ -22,11 +22,19 @@ from mlplatform.retraining.worker import training_worker
 from mlplatform.settings import Settings
 from mlplatform.store import leases
 from mlplatform.store.database import Database
+from pipelines.candidate.make_candidate import Candidate, make_candidate
 from pipelines.data import Split
 from pipelines.pipeline import Pipeline
 from registry.catalog import PREVIOUS_CHALLENGER_TAG
 from registry.errors import RegistryUnavailableError
-from tests.support.fake_registry import FakeRun, FakeTracking, MemoryCatalog, bars_family, bars_split
+from tests.support.fake_registry import (
+    FakeRun,
+    FakeTracking,
+    MemoryCatalog,
+    bars_family,
+    bars_split,
+    make_plain_candidate,
+)
 from tests.support.monitoring_world import RULES, with_rules
 from tests.support.platform_world import START, FakeClock
 from tests.support.training_context import claimed, now_of
@@ -95,9 +103,9 @@ class SteppedRun(FakeRun):
         self.at("log_metrics")
         super().log_metrics(metrics, step)
 
-    def log_figure(self, name: str, png: bytes) -> None:
+    def log_figure(self, name: str, draw: Callable[[], bytes]) -> None:
         self.at("log_figure")
-        super().log_figure(name, png)
+        super().log_figure(name, draw)
 
     def log_model(self, *given: Any, **named: Any) -> str:  # noqa: ANN401 - as the run in memory takes it
         self.at("log_model")
@@ -110,7 +118,7 @@ class SteppedTracking(FakeTracking):
     at: Callable[[str], None]
 
     def opened(self, run_id: str, name: str, tags: Mapping[str, str]) -> FakeRun:
-        made = SteppedRun(run_id, name, tags)
+        made = SteppedRun(run_id, name, tags, figures=self.keeps_figures)
         made.at = self.at
         return made
 
@@ -140,6 +148,11 @@ class Shop:
     def cancel(self, row: retraining_queue.Retraining) -> None:
         with self.context.database.write() as connection:
             retraining_endings.cancel(connection, row.id, "ann", self.context.clock())
+
+    def train(
+        self, row: retraining_queue.Retraining, make: Callable[..., Candidate] = make_plain_candidate
+    ) -> retraining_queue.RetrainingState:
+        return training_worker(self.context, make).run_retraining(row.id, "me", lambda _name: self.family)
 
     @property
     def registered(self) -> tuple[set[int], dict[str, int]]:
@@ -176,10 +189,8 @@ UNTOUCHED = ({1}, {"challenger": 1})
 def test_a_retraining_cancelled_at_any_step_leaves_nothing_and_moves_nothing(training_context: Shop, step: str) -> None:
     row = claimed(training_context.context)
     training_context.at(step, lambda: training_context.cancel(row))
-    assert (
-        training_worker(training_context.context).run_retraining(row.id, "me", lambda _name: training_context.family)
-        == "cancelled"
-    )
+    make = make_candidate if step == STEPS[-1] else make_plain_candidate
+    assert training_context.train(row, make) == "cancelled"
     assert step in training_context.seen
     assert now_of(training_context.context, row).state == "cancelled"
     assert training_context.registered == UNTOUCHED
@@ -200,7 +211,7 @@ def test_what_a_cancelled_and_killed_training_registered_is_taken_back_by_the_wa
 
     training_context.at(step, killed)
     with pytest.raises(KilledError):
-        training_worker(training_context.context).run_retraining(row.id, "me", lambda _name: training_context.family)
+        training_context.train(row)
     assert training_context.registered[0] == {1, 2}
     training_context.cancel(row)
     with training_context.context.database.write() as connection:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from mlplatform.clock import EPOCH
 from mlplatform.context import AppContext
 from mlplatform.host.clock_steps import slot_at
 from mlplatform.ids import uuid7
@@ -87,6 +88,15 @@ def test_it_waits_says_for_how_much_and_starts_when_there_is_enough(broken: AppC
     for _ in range(20):
         answer(broken, 18, 2)
     with broken.database.write() as connection:
+        assert can_start(connection, "digits", 10, broken.clock())
+
+
+def test_labels_that_no_training_takes_yet_make_nothing_ripe(broken: AppContext) -> None:
+    for _ in range(20):
+        answer(broken, 18, 2)
+    with broken.database.write() as connection:
+        assert not can_start(connection, "digits", 10, broken.clock(), broken.clock() - timedelta(minutes=1))
+        assert not can_start(connection, "digits", 10, broken.clock(), EPOCH)
         assert can_start(connection, "digits", 10, broken.clock())
 
 

@@ -13,13 +13,16 @@ import pytest
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import FencedError, StoreUnavailableError
+from mlplatform.ids import uuid7
+from mlplatform.promotion import approvals
+from mlplatform.promotion.approvals import Approval
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.retraining_limits import RetrainingLimits
 from mlplatform.retraining.supervisor import RetrainingSupervisor, retraining_supervisor, worker_command
 from mlplatform.store import tasks
 from mlplatform.store.leases import Lease
 from tests.support.faulty_database import FlakyDatabase
-from tests.support.monitoring_world import RULES, all_retrainings, answer, lease_of, tick, with_rules
+from tests.support.monitoring_world import RULES, all_retrainings, answer, lease_of, notices, tick, with_rules
 from tests.support.stub_tracking import FakeTracking
 
 LONG = ["sleep", "60"]
@@ -95,6 +98,19 @@ def test_a_queued_retraining_is_started_in_a_process_for_its_pipeline(world: App
     assert seen.read_text() == f"{queued} {row.owner} digits"
     with world.database.read() as connection:
         assert audit_entries.recent_entries(connection)[0]["action"] == "retrain"
+
+
+def test_its_process_gets_a_pipeline_outside_the_tree_as_the_settings_name_it(
+    world: AppContext, tmp_path: Path
+) -> None:
+    named = world.settings.model_copy(update={"pipeline": "churn.py:PIPELINE", "model": "digits"})
+    elsewhere, seen = world.replace(settings=named), tmp_path / "seen"
+    queue(elsewhere)
+    script = f'printf "%s %s" "$PLATFORM_PIPELINE" "$PLATFORM_MODEL" > {seen}'
+    supervisor = retraining_supervisor(elsewhere, lambda _key, _owner: ["sh", "-c", script])
+    supervisor.tick(lease_of(elsewhere))
+    until_ended(supervisor)
+    assert seen.read_text() == "churn.py:PIPELINE digits"
 
 
 @pytest.mark.both_databases
@@ -359,6 +375,25 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(world: AppContext) ->
     supervisor.close()
     assert child.returncode == -9
     assert states(world) == ["abandoned", "queued"]
+
+
+def test_a_candidate_that_nobody_approves_expires_at_the_next_round(
+    world: AppContext, make_supervisor: MakeSupervisor
+) -> None:
+    now = world.clock()
+    until = now + timedelta(days=7)
+    with world.database.write() as connection:
+        approvals.request(
+            connection, Approval(uuid7(), "digits", 2, None, "waiting", "r", "me", now, until, None, None)
+        )
+    supervisor = make_supervisor(LONG)
+    queue(world, "alert")
+    for days, expected in ((6, "waiting"), (1, "expired")):
+        tick(world, days=days)
+        supervisor.tick(lease_of(world))
+        with world.database.read() as connection:
+            assert [approval.state for approval in approvals.latest_approvals(connection, "digits")] == [expected]
+    assert "approval-expired" in [message.payload["kind"] for message in notices(world)]
 
 
 def test_a_person_is_asked_once_about_a_streak_of_useless_retrainings(

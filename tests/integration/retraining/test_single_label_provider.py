@@ -14,13 +14,14 @@ from mlplatform.feedback.label_records import SubmittedLabel
 from mlplatform.retraining.training_labels import label_quotas, load_training_labels, retraining_policy
 from monitors.rules.alerts_config import Retraining
 from pipelines.builtin.digits import PIPELINE
-from pipelines.candidate.make_candidate import make_candidate
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec
-from pipelines.data import ImageSet, Split
+from pipelines.data import Examples, Split, images_of
 from pipelines.engines.torch_engine import TorchEngine
+from pipelines.image.image_examples import image_examples
 from pipelines.image.simulated_shift import simulate_scanner_shift
-from tests.support.fake_registry import FakeTracking, MemoryCatalog
+from pipelines.recipe import network_recipe
+from tests.support.fake_registry import FakeTracking, MemoryCatalog, make_plain_candidate
 from tests.support.feedback_world import Reader, answered, chosen, trained, wrong
 from tests.support.monitoring_world import RULES, with_rules
 from tests.support.platform_world import START
@@ -44,21 +45,21 @@ def champion(split: Split) -> Champion:
     return Champion(1, Reader(split.train), 10**6)
 
 
-def scanned(images: ImageSet, seed: int = 7) -> ImageSet:
+def scanned(images: Examples, seed: int = 7) -> Examples:
     """The pictures as the scanner sees them that has taken the place of the old one."""
-    return ImageSet(simulate_scanner_shift(images.images, seed), images.labels, "second scanner")
+    return image_examples(simulate_scanner_shift(images_of(images.batch), seed), images.labels, "second scanner")
 
 
 def given(
     context: AppContext,
-    images: ImageSet,
+    images: Examples,
     clients: Sequence[str],
     reviewer: str = "",
     feed: str = "",
     truth: bool = True,
 ) -> set[str]:
     """Delayed labels of these pictures, right or all wrong; returns their ids."""
-    ids = answered(context, images.images, clients)
+    ids = answered(context, images_of(images.batch), clients)
     said = images.labels.tolist() if truth else wrong(images.labels)
     labels = [
         SubmittedLabel(key, str(name), "delayed", reviewer, START, "", feed)
@@ -91,10 +92,10 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
     if not context.database.is_sqlite:
         pytest.skip("the training is the same whichever database its labels came from")
     given(context, scanned(split.stream.take(range(LABELS))), ["backend"])
-    material = load_training_labels(context.database, PIPELINE)
+    material = load_training_labels(context.database, PIPELINE.name, PIPELINE.contract)
     order = TrainingSpec(
         PIPELINE,
-        replace(PIPELINE.recipe("compact"), epochs=8, patience=8),
+        replace(network_recipe(PIPELINE.recipe("compact")), epochs=8, patience=8),
         split,
         material.rows,
         champion,
@@ -104,7 +105,7 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
         quotas=label_quotas(Retraining()),
     )
     tracking = FakeTracking()
-    candidate = make_candidate(order, tracking, MemoryCatalog(tracking))
+    candidate = make_plain_candidate(order, tracking, MemoryCatalog(tracking))
     assert candidate.verdict.outcome == "promote"
     [module] = tracking.runs[0].models.values()
     later = scanned(split.stream.take(range(LABELS, len(split.stream))), seed=9)
@@ -114,14 +115,16 @@ def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
 
 
 def of_clients(context: AppContext, split: Split, champion: Champion, clients: list[str]) -> Rows:
-    material = load_training_labels(context.database, PIPELINE)
+    material = load_training_labels(context.database, PIPELINE.name, PIPELINE.contract)
     assert material.rows is not None
     origins = {
         key: replace(origin, client=clients[place % len(clients)])
         for place, (key, origin) in enumerate(material.origins.items())
     }
     return select_rows(
-        TrainingSpec(PIPELINE, PIPELINE.recipe(None), split, material.rows, champion, 0, "r", origins=origins)
+        TrainingSpec(
+            PIPELINE, network_recipe(PIPELINE.recipe(None)), split, material.rows, champion, 0, "r", origins=origins
+        )
     )
 
 
@@ -138,9 +141,9 @@ def test_traffic_that_repeats_itself_is_learnt_and_judged(
     """Forms of one layout: sixty pictures, each scanned again and again."""
     papers = split.stream.take(range(60))
     generator = np.random.default_rng(0)
-    again = np.repeat(scanned(papers).images, 8, axis=0)
+    again = np.repeat(images_of(scanned(papers).batch), 8, axis=0)
     seen = np.clip(again + generator.normal(0, 2, again.shape), 0, 255).astype(np.uint8)
-    sent = given(context, ImageSet(seen, np.repeat(papers.labels, 8), "again"), ["backend"])
+    sent = given(context, image_examples(seen, np.repeat(papers.labels, 8), "again"), ["backend"])
     rows, _ = chosen(context, split, champion)
     assert rows.holdout is not None
     assert len(trained(rows) & sent) >= 0.3 * len(sent)
@@ -174,7 +177,9 @@ def test_a_name_alone_is_no_trusted_feed_where_it_came_under_another_key(
     assert len(trained(rows) & lies) <= 50
     assert not any(
         origin.from_trusted_feed
-        for origin in load_training_labels(context.database, PIPELINE, None, ("ledger",)).origins.values()
+        for origin in load_training_labels(
+            context.database, PIPELINE.name, PIPELINE.contract, None, ("ledger",)
+        ).origins.values()
     )
 
 

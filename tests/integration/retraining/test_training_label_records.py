@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
+import numpy as np
 import pytest
 from sqlalchemy import insert
 
@@ -14,6 +16,7 @@ from mlplatform.predictions import sampling_plans
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.retraining.training_labels import (
     BATCH_SIZE,
+    InputLabel,
     iter_inputs,
     judging_shares,
     load_input_labels,
@@ -23,7 +26,8 @@ from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import review_samples
 from monitors.rules.block_unit import DAY_UNIT, LABEL_UNIT, REQUEST_UNIT
 from pipelines.builtin.digits import PIPELINE
-from pipelines.data import content_hash
+from pipelines.data import content_hash, is_holdout
+from registry.gate.paired_comparison import mcnemar_exact
 from tests.support.platform_world import START, picture, prediction, recorded
 
 pytestmark = pytest.mark.both_databases
@@ -74,7 +78,7 @@ def test_pictures_are_read_past_one_chunk(database: Database) -> None:
     with database.read() as connection:
         found = dict(iter_inputs(connection, hashes))
     assert sorted(found) == hashes
-    assert set(found.values()) == {one.packed_input}
+    assert set(found.values()) == {(one.input.form, one.packed_input)}
 
 
 def test_a_label_judges_by_the_chance_it_was_drawn_with(database: Database) -> None:
@@ -103,7 +107,7 @@ def test_a_label_judges_by_the_chance_it_was_drawn_with(database: Database) -> N
         amended: 0.2,
         arrived: 1.0,
     }
-    labels = load_training_labels(database, PIPELINE)
+    labels = load_training_labels(database, PIPELINE.name, PIPELINE.contract)
     assert labels.rows is not None
     trains_only = dict(zip(labels.rows.feedback_ids, labels.rows.trains_only, strict=True))
     judging = {(each.prediction_id, each.source) for each in found if not trains_only[each.feedback_id]}
@@ -122,10 +126,72 @@ def test_audit_labels_judge_where_nothing_was_drawn_and_pictures_of_one_request_
     together = [replace(each, prediction=replace(each.prediction, request_id="both")) for each in (one, other)]
     for key in recorded(database, *together, alone):
         label(database, key, "1")
-    labels = load_training_labels(database, PIPELINE)
+    labels = load_training_labels(database, PIPELINE.name, PIPELINE.contract)
     assert set(labels.judging_shares.values()) == {1.0}
     first, second, third = (labels.blocks(REQUEST_UNIT)[content_hash(picture(seed))] for seed in (1, 2, 3))
     assert first == second == "both"
     assert third != first
     assert len(set(labels.blocks(DAY_UNIT).values())) == 1
     assert len(set(labels.blocks(LABEL_UNIT).values())) == 3
+
+
+def test_a_delayed_label_of_a_young_answer_judges_nothing_and_trains_where_it_never_will(database: Database) -> None:
+    held, trains = (
+        [seed for seed in range(1, 20) if is_holdout(content_hash(picture(seed))) is side] for side in (True, False)
+    )
+    old, young = prediction(seed=held[0]), [prediction(seed=held[1]), prediction(seed=trains[0])]
+    moved = replace(old, prediction=replace(old.prediction, at=START - timedelta(days=8)))
+    first, second, third = recorded(database, moved, *young)
+    label(database, first, "1", "delayed")
+    waits, given = label(database, second, "1", "delayed"), label(database, third, "1", "delayed")
+    read = partial(load_training_labels, database, PIPELINE.name, PIPELINE.contract)
+    labels = read(delayed_judge_until=START - timedelta(days=7))
+    assert labels.judging_shares == {content_hash(picture(held[0])): 1.0}
+    assert labels.rows is not None
+    assert [key for key, only in zip(labels.rows.feedback_ids, labels.rows.trains_only, strict=True) if only] == [given]
+    assert [(each.feedback_id, each.reason) for each in labels.unusable] == [(waits, "not mature")]
+    assert waits not in labels.origins
+    label(database, second, "1", "audit")
+    labels = read(delayed_judge_until=START - timedelta(days=7))
+    assert labels.judging_shares.keys() == {content_hash(picture(seed)) for seed in held[:2]}
+    assert labels.unusable == ()
+    assert len(read().judging_shares) == 3
+
+
+def test_no_label_that_a_candidate_learnt_judges_the_next_one(database: Database) -> None:
+    keys = recorded(database, *(prediction(seed=seed) for seed in range(1, 25)))
+    for key in keys:
+        label(database, key, "1", "delayed")
+    learnt, judging = set[str](), set[str]()
+    for until in (START - timedelta(days=7), START + timedelta(days=1)):
+        rows = load_training_labels(database, PIPELINE.name, PIPELINE.contract, delayed_judge_until=until).rows
+        assert rows is not None
+        learnt |= set(rows.training_rows().ids)
+        judging |= set(rows.holdout_rows().ids)
+    assert judging
+    assert not learnt & judging
+
+
+def mistaken_for_better(matures_after: timedelta | None, seed: int) -> bool:
+    """Whether of two versions that err in 3 % one seems better: errors are known after a day, the rest after 7."""
+    generator, now, records = np.random.default_rng(seed), START + timedelta(days=20), list[InputLabel]()
+    wrong, others = (generator.random((2, 1000)) < 0.03).tolist()
+    for number in range(1000):
+        answered = START + timedelta(minutes=28.8 * number)
+        if answered + timedelta(days=1 if wrong[number] else 7) <= now:
+            said = InputLabel(
+                str(number), str(number), str(number), "1", "delayed", "ada", "", {}, now, answered, None, "", "", 1.0
+            )
+            records.append(said)
+    rows = [
+        int(key) for key in judging_shares(records, "event", None if matures_after is None else now - matures_after)
+    ]
+    against = sum(others[row] and not wrong[row] for row in rows)
+    return mcnemar_exact(against, sum(wrong[row] and not others[row] for row in rows)) < 0.05
+
+
+def test_a_candidate_that_is_no_better_is_not_taken_for_better_where_errors_are_known_first() -> None:
+    at_once = sum(mistaken_for_better(None, seed) for seed in range(200))
+    mature = sum(mistaken_for_better(timedelta(days=7), seed) for seed in range(200))
+    assert at_once > 40
+    assert mature <= 14  # 5 % of 200, and what luck adds

@@ -15,29 +15,32 @@ import pytest
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
 from mlplatform.ids import uuid7
+from mlplatform.operations.approval_actions import approve_version
 from mlplatform.predictions.prediction_records import PredictionWithInput
-from mlplatform.promotion import rollouts
+from mlplatform.promotion import approvals, rollouts
 from mlplatform.promotion.promotion_service import PromotionRequest, promotion_service
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.heartbeat import RetrainingHeartbeat
-from mlplatform.retraining.worker import code_revision, training_worker
+from mlplatform.retraining.training_provenance import code_revision
+from mlplatform.retraining.worker import training_worker
 from mlplatform.settings import Settings
 from mlplatform.store import tasks
 from mlplatform.store.database import Database
-from pipelines.data import ImageSet, Split, content_hash, image_row
+from pipelines.data import Examples, Split, content_hash, image_row, images_of
 from pipelines.errors import MissingDataError
 from pipelines.pipeline import Pipeline
-from pipelines.training.training_loop import EpochMetrics
+from pipelines.recipe import network_recipe
+from pipelines.trainer import EpochMetrics
 from tests.support.bars import draw_bars
-from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split
+from tests.support.fake_registry import FakeTracking, MemoryCatalog, bars_family, bars_split, make_plain_candidate
 from tests.support.platform_world import START, FakeClock, prediction, recorded
-from tests.support.training_context import claimed, now_of
+from tests.support.training_context import NO_LIMITS, claimed, now_of
 from tests.support.waiting import eventually
 
-SHADOWING = """\
+RULES = """\
 version: 1
 model: bars
-retraining: {shadow_inconclusive: true}
+retraining: RETRAINING
 rules:
   - {name: drop, metric: accuracy_drop, above: 0.5 points, window: 24h, min_samples: 30}
 """
@@ -65,7 +68,7 @@ def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_wi
     row = claimed(training_context)
     assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
     check_first_champion(training_context, row)
-    again = training_worker(training_context).train(family, "the same again", "ada")
+    again = training_worker(training_context, make_plain_candidate).train(family, "the same again", "ada")
     assert again.promotion is None
     assert again.candidate.verdict.outcome != "promote"
     assert (
@@ -97,14 +100,19 @@ def test_a_retraining_that_cannot_be_done_is_closed_with_the_reason(
         raise MissingDataError("/data is not there")
 
     row, without_data = claimed(training_context), replace(family, load=gone)  # type: ignore[arg-type]
-    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: without_data) == "failed"
+    assert (
+        training_worker(training_context, make_plain_candidate).run_retraining(row.id, "me", lambda _name: without_data)
+        == "failed"
+    )
     done = now_of(training_context, row)
     assert (done.state, done.error) == ("failed", "MissingDataError: /data is not there")
 
 
 def test_a_pipeline_that_is_not_known_is_closed_with_the_reason(training_context: AppContext) -> None:
     row = claimed(training_context, "letters")
-    assert training_worker(training_context).run_retraining(row.id, "me") == "failed"
+    settings = training_context.settings.model_copy(update={"pipeline": "letters"})
+    worker = training_worker(training_context.replace(settings=settings), make_plain_candidate)
+    assert worker.run_retraining(row.id, "me") == "failed"
     assert (now_of(training_context, row).error or "").startswith("UnknownPipelineError: unknown pipeline 'letters'")
 
 
@@ -113,12 +121,14 @@ def test_a_retraining_that_was_closed_meanwhile_registers_nothing(
 ) -> None:
     row = claimed(training_context)
 
-    def cancelled(_name: str) -> Pipeline:
+    def cancelled(_settings: Settings) -> Pipeline:
         with training_context.database.write() as connection:
             retraining_endings.cancel(connection, row.id, "tester", training_context.clock())
         return family
 
-    assert training_worker(training_context).run_retraining(row.id, "me", cancelled) == "cancelled"
+    assert (
+        training_worker(training_context, make_plain_candidate).run_retraining(row.id, "me", cancelled) == "cancelled"
+    )
     assert now_of(training_context, row).state == "cancelled"
     assert training_context.catalog.versions("bars") == ()
     assert isinstance(training_context.tracking, FakeTracking)
@@ -140,9 +150,12 @@ def test_a_retraining_cancelled_while_it_trains_stops_and_registers_nothing(
             retraining_endings.cancel(connection, row.id, "tester", training_context.clock())
         cancelled.set()
 
-    long = replace(family.recipes["easy"], epochs=10_000, patience=10_000)
+    long = replace(network_recipe(family.recipes["easy"]), epochs=10_000, patience=10_000)
     endless = replace(family, load=load, recipes={"easy": long})
-    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: endless) == "cancelled"
+    assert (
+        training_worker(training_context, make_plain_candidate).run_retraining(row.id, "me", lambda _name: endless)
+        == "cancelled"
+    )
     assert cancelled.is_set()
     done = now_of(training_context, row)
     assert (done.state, done.error) == ("cancelled", "cancelled by tester")
@@ -169,16 +182,16 @@ class OvertakingCatalog(MemoryCatalog):
         return super().register(name, model_uri, run_id, tags, description)
 
 
-def answered(context: AppContext, images: ImageSet) -> list[str]:
+def answered(context: AppContext, images: Examples) -> list[str]:
     """Answers on these images."""
     one = prediction()
     rows = [
         replace(one.prediction, id=uuid7(), model_name="bars", image_hash=content_hash(image))
-        for image in images.images
+        for image in images_of(images.batch)
     ]
     return recorded(
         context.database,
-        *(PredictionWithInput(row, image_row(image)) for row, image in zip(rows, images.images, strict=True)),
+        *(PredictionWithInput(row, image_row(image)) for row, image in zip(rows, images_of(images.batch), strict=True)),
     )
 
 
@@ -197,7 +210,10 @@ def test_a_retraining_keeps_the_lineage_of_every_label_and_asks_people_about_tho
     with training_context.database.write() as connection:
         ids = {each.id for each in label_records.insert_labels(connection, given, START)}
     row = claimed(training_context)
-    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
+    assert (
+        training_worker(training_context, make_plain_candidate).run_retraining(row.id, "me", lambda _name: family)
+        == "succeeded"
+    )
     assert isinstance(training_context.tracking, FakeTracking)
     told = json.loads(training_context.tracking.runs[0].texts["lineage.json"])
     named = [each["feedback_id"] for each in (*told["trained"], *told["set_aside"])] + told["judged"]
@@ -213,7 +229,10 @@ def test_a_champion_changed_meanwhile_is_not_overwritten(training_context: AppCo
     catalog = OvertakingCatalog(training_context.tracking)
     training_context = catalog.context = training_context.replace(catalog=catalog)
     row = claimed(training_context)
-    assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: family) == "failed"
+    assert (
+        training_worker(training_context, make_plain_candidate).run_retraining(row.id, "me", lambda _name: family)
+        == "failed"
+    )
     assert "the champion is version 1, not None" in (now_of(training_context, row).error or "")
     current = promotion_service(training_context).current("bars")
     assert current is not None
@@ -256,6 +275,18 @@ def test_before_the_first_epoch_the_progress_names_the_step(training_context: Ap
         eventually(lambda: (now_of(training_context, row).progress or {}).get("step") == "judging")
 
 
+def test_what_became_of_the_labels_stays_with_every_beat_to_come(training_context: AppContext) -> None:
+    row = claimed(training_context)
+    with running_heartbeat(training_context, row) as heartbeat:
+        heartbeat.set_label_use({"given": 3})
+        heartbeat.set_step("training")
+        step = {"step": "training", "label_use": {"given": 3}}
+        eventually(lambda: now_of(training_context, row).progress == step)
+        heartbeat.report_epoch(EpochMetrics(1, 5, 0.1, 0.9, 0.1, 0.9, 0.01, 1.0))
+        eventually(lambda: (now_of(training_context, row).progress or {}).get("epoch") == 1)
+    assert (now_of(training_context, row).progress or {})["label_use"] == {"given": 3}
+
+
 def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(
     training_context: AppContext, family: Pipeline
 ) -> None:
@@ -267,7 +298,9 @@ def test_memory_that_runs_out_closes_the_row_with_the_limit_and_the_remedy(
     )
     row = claimed(training_context)
     assert (
-        training_worker(training_context).run_retraining(row.id, "me", lambda _name: replace(family, load=too_much))
+        training_worker(training_context, make_plain_candidate).run_retraining(
+            row.id, "me", lambda _name: replace(family, load=too_much)
+        )
         == "failed"
     )
     assert (now_of(training_context, row).error or "").startswith(
@@ -302,23 +335,58 @@ def test_the_revision_is_that_of_the_checkout() -> None:
     assert found is None or len(found.removesuffix("-dirty")) == 40
 
 
+def ruled(context: AppContext, retraining: str) -> AppContext:
+    """The same platform, whose alerts.yaml says this about retraining."""
+    file = context.settings.home / "alerts.yaml"
+    file.write_text(RULES.replace("RETRAINING", retraining), encoding="utf-8")
+    settings = context.settings.model_copy(update={"alerts_file": file, "pipeline": "bars"})
+    places = {"database": context.database, "tracking": context.tracking, "catalog": context.catalog}
+    return AppContext(settings, context.clock, **places)  # type: ignore[arg-type]
+
+
+def test_a_winner_waits_for_a_person_where_that_is_asked_for(training_context: AppContext, family: Pipeline) -> None:
+    training_context = ruled(training_context, "{promote: approval, approval_timeout: 2d}")
+    row = claimed(training_context)
+    worker = training_worker(training_context, make_plain_candidate)
+    assert worker.run_retraining(row.id, "me", lambda _name: family) == "succeeded"
+    assert promotion_service(training_context).current("bars") is None
+    ended = now_of(training_context, row)
+    assert (ended.candidate_version, ended.promoted) == (1, False)
+    with training_context.database.read() as connection:
+        approval = approvals.find_waiting(connection, "bars")
+    assert approval is not None
+    assert (approval.version, approval.champion, approval.retraining_id) == (1, None, row.id)
+    assert (approval.expires_at - approval.requested_at).days == 2
+    promotion = approve_version(training_context, 1, "ann")
+    assert (promotion.kind, promotion.actor, promotion.verdict) == ("first", "ann", ended.verdict)
+    by_hand = worker.train(family, "more data", "cli")
+    assert (by_hand.promotion, by_hand.candidate.verdict.outcome, by_hand.approval) == (None, "inconclusive", None)
+
+
+def test_a_dry_run_asks_nobody(training_context: AppContext, family: Pipeline) -> None:
+    training_context = ruled(training_context, "{promote: approval, dry_run: true}")
+    with training_context.database.write() as connection:
+        retraining_queue.request(
+            connection, pipeline="bars", reason="r", trigger="alert", requested_by="me", now=training_context.clock()
+        )
+        row = retraining_queue.claim(connection, "bars", "me", NO_LIMITS, training_context.clock())
+    assert row is not None
+    worker = training_worker(training_context, make_plain_candidate)
+    assert worker.run_retraining(row.id, "me", lambda _name: family) == "succeeded"
+    with training_context.database.read() as connection:
+        assert approvals.latest_approvals(connection, "bars") == []
+
+
 def test_a_candidate_that_the_gate_cannot_judge_is_tried_in_the_shadow_where_that_is_asked_for(
-    training_context: AppContext, family: Pipeline, tmp_path: Path
+    training_context: AppContext, family: Pipeline
 ) -> None:
-    file = tmp_path / "alerts.yaml"
-    file.write_text(SHADOWING, encoding="utf-8")
-    settings = training_context.settings.model_copy(update={"alerts_file": file})
-    training_context = AppContext(
-        settings,
-        training_context.clock,
-        database=training_context.database,
-        tracking=training_context.tracking,
-        catalog=training_context.catalog,
-        pipeline=family,
-    )
+    training_context = ruled(training_context, "{shadow_inconclusive: true}")
     for number in range(3):
         row = claimed(training_context)
-        assert training_worker(training_context).run_retraining(row.id, "me", lambda _name: family) == "succeeded"
+        assert (
+            training_worker(training_context, make_plain_candidate).run_retraining(row.id, "me", lambda _name: family)
+            == "succeeded"
+        )
         with training_context.database.read() as connection:
             running = rollouts.running_rollout(connection, "bars")
         if number == 0:

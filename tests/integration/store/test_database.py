@@ -16,7 +16,7 @@ from mlplatform.errors import SettingsError, StoreUnavailableError
 from mlplatform.store.database import Database, _alembic_config, before_commit, insert_new
 from mlplatform.store.tables.audit import audit_log
 from mlplatform.store.tables.feedback import outcomes
-from mlplatform.store.tables.predictions import images
+from mlplatform.store.tables.predictions import inputs
 from tests.support.platform_world import START
 from tests.support.store_rows import verify_audit_log
 
@@ -97,13 +97,13 @@ def test_what_a_reader_writes_is_not_kept_and_spoils_no_later_write(database: Da
 
 
 def test_rows_that_are_new_are_counted_in_small_and_in_many_batches(database: Database) -> None:
-    rows = [{"hash": f"{n:064}", "png": b"", "at": START} for n in range(2500)]
+    rows = [{"hash": f"{n:064}", "content": b"", "form": "28x28", "at": START} for n in range(2500)]
     with database.write() as connection:
-        assert insert_new(connection, images, []) == 0
-        assert insert_new(connection, images, rows[:1]) == 1
-        assert insert_new(connection, images, rows[:1]) == 0
-        assert insert_new(connection, images, rows) == 2499
-        assert insert_new(connection, images, rows) == 0
+        assert insert_new(connection, inputs, []) == 0
+        assert insert_new(connection, inputs, rows[:1]) == 1
+        assert insert_new(connection, inputs, rows[:1]) == 0
+        assert insert_new(connection, inputs, rows) == 2499
+        assert insert_new(connection, inputs, rows) == 0
 
 
 def test_what_is_put_off_is_done_once_together_before_the_commit(database: Database) -> None:

@@ -224,6 +224,17 @@ def test_a_running_watcher_evaluates_all_rules_and_gives_its_lease_back(context:
     assert successor.lease is not None
 
 
+def test_what_nobody_said_is_written_at_once_for_rules_wait_for_it(context: AppContext) -> None:
+    promote(with_rules(context))
+    scheduler = create_watcher(context, counting)._scheduler()
+    scheduler.start(paused=True)
+    try:
+        planned = {job.name: job.next_run_time for job in scheduler.get_jobs()}
+    finally:
+        scheduler.shutdown()
+    assert planned["write_absent_labels"] <= datetime.now(UTC) < planned["apply_retention"]
+
+
 def test_jobs_planned_while_the_clock_was_ahead_between_two_checks_run_now(context: AppContext) -> None:
     promote(with_rules(context))
     watcher = create_watcher(context, counting)

@@ -23,7 +23,7 @@ from mlplatform.store.prediction import PredictionRecord
 from mlplatform.store.tables.feedback import feedback as feedback_rows
 from mlplatform.store.tables.feedback import label_count_rollups, label_counts, outcomes, sequence_counters
 from mlplatform.store.tables.predictions import (
-    images,
+    inputs,
     prediction_count_rollups,
     prediction_counts,
     review_samples,
@@ -67,7 +67,9 @@ def prepare(database: Database) -> PNGS:
         evaluations.store_baseline(connection, *key, "accuracy", "", GOLDEN, world.START)
         evaluations.store_baseline(connection, *key, "latency", world.HOST_CLASS, LATENCY, world.START)
         evaluations.store_baseline(connection, *key, "calibration", "", _calibration(), world.START)
-        connection.execute(insert(images), [{"hash": each, "png": pngs[each], "at": world.START} for each in pngs])
+        connection.execute(
+            insert(inputs), [{"hash": each, "content": pngs[each], "form": "28x28", "at": world.START} for each in pngs]
+        )
     return pngs
 
 
@@ -270,7 +272,7 @@ def main() -> None:
         in_bulk(database, rows, pngs)
     if not database.is_sqlite:  # as autovacuum does soon: else the peers' joins are planned for empty tables
         with database.write() as connection:
-            for table in (images, *FILLED):
+            for table in (inputs, *FILLED):
                 connection.execute(text(f"ANALYZE {table.name}"))
     database.close()
     print(json.dumps({"seconds": round(time.perf_counter() - begun, 1)}))  # noqa: T201 - what the command says

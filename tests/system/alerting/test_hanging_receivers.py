@@ -3,8 +3,6 @@
 import signal
 from pathlib import Path
 
-import pytest
-
 from mlplatform.alerting import outbox
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
@@ -47,7 +45,6 @@ def post(context: AppContext, channel: str, key: str) -> None:
         )
 
 
-@pytest.mark.timeout(180)
 def test_the_others_are_told_and_a_term_signal_ends_it(tmp_path: Path) -> None:
     good = free_port()
     with peer(answering(b"HTTP/1.1 200 OK\r\nX: ")) as (port, seen), run_receivers(good, free_port()) as mailbox:

@@ -292,8 +292,8 @@ class AlertMachine(PlatformMachine):
             acts = Counter(connection.scalars(select(audit_log.c.subject).where(wanted)))
             rows = alert_records.list_alerts(connection, include_closed=True, limit=10_000)
         for row in rows:
-            others = (row["state"] == "resolved") + (row["numbers"].get("escalated_at") is not None)
-            assert acts[f"alert/{row['id']}"] <= max(0, row["notices"] - others)
+            others = (row.state == "resolved") + (row.numbers.get("escalated_at") is not None)
+            assert acts[f"alert/{row.id}"] <= max(0, row.notices - others)
 
     @invariant()
     def one_evaluation_for_each_slot(self) -> None:
@@ -355,6 +355,6 @@ class AlertMachine(PlatformMachine):
             return tuple(len(connection.execute(select(table)).all()) for table in tables)
 
 
-@pytest.mark.timeout(300 * DEPTH)
+@pytest.mark.timeout(600 * DEPTH)
 def test_alerts_keep_their_promises_whatever_happens(sqlite_template: Path) -> None:
     drive(AlertMachine, sqlite_template, examples=25, steps=30)

@@ -107,7 +107,6 @@ class Year:
             )
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_year_goes_by(context: AppContext, seed: int) -> None:
     if context.database.is_sqlite is False and seed > 1:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -16,6 +16,7 @@ from mlplatform.host.processes import ProcessGroup, free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
 from mlplatform.retraining import retraining_queue
 from mlplatform.settings import Settings
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.edge.export import copy_edge_server
 from tests.support.outbound_calls import Outbound, compiled
@@ -26,24 +27,34 @@ KEPT_BY_LIBRARIES = {".cache/matplotlib", ".config/matplotlib"}
 OUTSIDE = ("PLATFORM_DATABASE_URL", "PLATFORM_DATA_DIR", "PLATFORM_PIPELINE")
 
 
-@contextmanager
-def watched(outbound: Outbound, tmp_path: Path) -> Iterator[World]:
-    """A platform whose every process is watched, with a home of its own for its user, beside an MLflow server.
+@dataclass(frozen=True)
+class Deployment:
+    """A trained platform beside its MLflow server, and what is seen of the calls of all its processes."""
 
-    At the end its processes are stopped: none called anybody outside or left a mark in the user's home.
-    """
-    (tmp_path / "user").mkdir()
-    rules = tmp_path / "alerts.yaml"
+    folder: Path
+    settings: Settings
+    env: Mapping[str, str]
+    mlflow: ProcessGroup
+    outbound: Outbound
+
+
+@pytest.fixture(scope="module")
+def deployment(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A platform whose every process is watched, with a home of its own for its user, beside an MLflow server."""
+    folder = tmp_path_factory.mktemp("watched")
+    copy_home(trained, folder / "home")
+    (folder / "user").mkdir()
+    rules = folder / "alerts.yaml"
     rules.write_text(RULES, encoding="utf-8")
-    mlflow_port = free_port()
+    mlflow_port, outbound = free_port(), compiled(folder)
     settings = Settings(
-        _env_file=None, home=tmp_path / "home", alerts_file=rules, mlflow_uri=f"http://127.0.0.1:{mlflow_port}"
+        _env_file=None, home=folder / "home", alerts_file=rules, mlflow_uri=f"http://127.0.0.1:{mlflow_port}"
     )
     env = {
         **QUICK,
         **outbound.env,
         **dict.fromkeys(OUTSIDE, ""),
-        "HOME": str(tmp_path / "user"),
+        "HOME": str(folder / "user"),
         "PLATFORM_HOME": str(settings.home),
         "PLATFORM_ALERTS_FILE": str(rules),
         "PLATFORM_MLFLOW_URI": settings.mlflow_uri,
@@ -52,28 +63,31 @@ def watched(outbound: Outbound, tmp_path: Path) -> Iterator[World]:
     }
     unset = ("ORT_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
     env |= dict.fromkeys(unset, "")
+    with ProcessGroup(folder / "logs", cwd=folder) as mlflow:
+        server = mlflow.start("mlflow", platform_command("mlflow"), env)
+        mlflow.wait_healthy(server, http_ok(f"{settings.mlflow_uri}/health"), 90)
+        yield Deployment(folder, settings, env, mlflow, outbound)
+
+
+@pytest.fixture
+def watched(deployment: Deployment, tmp_path: Path) -> Iterator[World]:
+    """The deployment with this test's processes.
+
+    At the end these are stopped: neither they nor MLflow called anybody outside or left a mark in the user's home.
+    """
     with ProcessGroup(tmp_path / "logs", cwd=tmp_path) as fleet:
-        world = World(env, fleet, create_context(settings))
-        mlflow = world.start("mlflow", "mlflow")
-        fleet.wait_healthy(mlflow, http_ok(f"{settings.mlflow_uri}/health"), 90)
+        world = World(deployment.env, fleet, create_context(deployment.settings))
         yield world
-        assert all(child.is_running for child in fleet.processes)
+        assert all(child.is_running for child in (*fleet.processes, *deployment.mlflow.processes))
         fleet.stop()
     world.context.database.close()
-    assert outbound.calls == []
-    assert marks(tmp_path / "user") == set()
+    assert deployment.outbound.calls == []
+    assert marks(deployment.folder / "user") == set()
 
 
 @pytest.fixture
 def outbound(tmp_path: Path) -> Outbound:
     return compiled(tmp_path)
-
-
-@pytest.fixture
-def home(trained: Path, tmp_path: Path) -> Path:
-    """The trained home's copy: a platform watched in this test's folder finds version 1 there."""
-    copy_home(trained, tmp_path / "home")
-    return tmp_path / "home"
 
 
 def run(world: World, *words: str) -> str:
@@ -120,58 +134,47 @@ def marks(home: Path) -> set[str]:
     return {path for path in found if path.startswith(".") and not path.startswith(tuple(KEPT_BY_LIBRARIES))}
 
 
-@pytest.mark.timeout(600)
-def test_training_and_mlflow_call_nobody_they_were_not_told_to(outbound: Outbound, tmp_path: Path) -> None:
-    with watched(outbound, tmp_path) as world:
-        url = world.context.settings.mlflow_uri
-        assert json.loads(run(world, "train", "--json"))
-        for page in (f"{url}/", f"{url}/ajax-api/3.0/mlflow/ui-telemetry"):
-            httpx.get(page, timeout=30)
+def test_training_and_mlflow_call_nobody_they_were_not_told_to(watched: World) -> None:
+    url = watched.context.settings.mlflow_uri
+    assert json.loads(run(watched, "train", "--json"))
+    for page in (f"{url}/", f"{url}/ajax-api/3.0/mlflow/ui-telemetry"):
+        httpx.get(page, timeout=30)
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.usefixtures("home")
-def test_serving_calls_nobody_it_was_not_told_to(outbound: Outbound, tmp_path: Path) -> None:
-    with watched(outbound, tmp_path) as world:
-        api = f"http://127.0.0.1:{free_port()}"
-        serve = world.start("serve", "serve", "--port", api.rpartition(":")[2])
-        world.fleet.wait_healthy(serve, http_ok(f"{api}/readyz"), 90)
-        answered = httpx.post(f"{api}/v1/predict", json=digit(), timeout=30).json()["predictions"][0]
-        world.wait("a recorded row", lambda: httpx.get(f"{api}/v1/predictions/{answered['id']}").is_success)
-        httpx.get(f"{api}/docs", timeout=30)
-        for words in (("status",), ("doctor",)):
-            run(world, *words, "--json")
+def test_serving_calls_nobody_it_was_not_told_to(watched: World) -> None:
+    api = f"http://127.0.0.1:{free_port()}"
+    serve = watched.start("serve", "serve", "--port", api.rpartition(":")[2])
+    watched.fleet.wait_healthy(serve, http_ok(f"{api}/readyz"), 90)
+    answered = httpx.post(f"{api}/v1/predict", json=digit(), timeout=30).json()["predictions"][0]
+    watched.wait("a recorded row", lambda: httpx.get(f"{api}/v1/predictions/{answered['id']}").is_success)
+    httpx.get(f"{api}/docs", timeout=30)
+    for words in (("status",), ("doctor",)):
+        run(watched, *words, "--json")
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.usefixtures("home")
-def test_watching_and_retraining_call_nobody_they_were_not_told_to(outbound: Outbound, tmp_path: Path) -> None:
-    with watched(outbound, tmp_path) as world:
-        world.start("watch", "watch")
-        world.record(200, right=0.2)
+def test_watching_and_retraining_call_nobody_they_were_not_told_to(watched: World) -> None:
+    watched.start("watch", "watch")
+    watched.record(200, right=0.2)
 
-        def retrained() -> bool:
-            with world.context.database.read() as connection:
-                return any(row.state in ("succeeded", "failed") for row in retraining_queue.recent(connection))
+    def retrained() -> bool:
+        with watched.context.database.read() as connection:
+            return any(row.state in ("succeeded", "failed") for row in retraining_queue.recent(connection))
 
-        world.wait("a retraining in a process of its own", retrained, 240)
-        for words in (("check",), ("models", "list")):
-            run(world, *words, "--json")
+    watched.wait("a retraining in a process of its own", retrained, 240)
+    for words in (("check",), ("models", "list")):
+        run(watched, *words, "--json")
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.usefixtures("home")
-def test_export_and_edge_call_nobody_they_were_not_told_to(outbound: Outbound, tmp_path: Path) -> None:
-    with watched(outbound, tmp_path) as world:
-        exported = tmp_path / "digits.onnx"
-        run(world, "export", "--out", str(exported), "--json")
-        run(world, "export", "--format", "onnx-int8", "--out", str(tmp_path / "small.onnx"), "--json")
-        ask_edge(world, exported, digit(), tmp_path)
+def test_export_and_edge_call_nobody_they_were_not_told_to(watched: World, tmp_path: Path) -> None:
+    exported = tmp_path / "digits.onnx"
+    run(watched, "export", "--out", str(exported), "--json")
+    run(watched, "export", "--format", "onnx-int8", "--out", str(tmp_path / "small.onnx"), "--json")
+    ask_edge(watched, exported, digit(), tmp_path)
 
 
 def digit() -> dict[str, object]:
     """A request to read one digit."""
-    return {"images": [load_optdigits().images[0].tolist()]}
+    return {"images": [images_of(load_optdigits().batch)[0].tolist()]}
 
 
 def ask_edge(world: World, model: Path, digit: Mapping[str, object], folder: Path) -> None:

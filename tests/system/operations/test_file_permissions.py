@@ -12,6 +12,7 @@ import pytest
 
 from mlplatform.host.processes import free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.grey_png import encode_png
 from tests.support.platform_processes import World
@@ -61,7 +62,7 @@ def test_serving_and_watching_repair_a_home_and_keep_it_private(careless: World)
     careless.start("api", "serve", "--port", str(port))
     careless.start("watcher", "watch")
     careless.wait("the model", http_ok(f"{url}/readyz"))
-    image = base64.b64encode(encode_png(load_optdigits().images[0])).decode()
+    image = base64.b64encode(encode_png(images_of(load_optdigits().batch)[0])).decode()
     made = httpx.post(f"{url}/v1/predict", json={"images": [image]}).raise_for_status().json()
     label = {"prediction_id": made["predictions"][0]["id"], "label": "3", "source": "audit", "reviewer": "ann"}
     httpx.post(f"{url}/v1/feedback", json=label).raise_for_status()

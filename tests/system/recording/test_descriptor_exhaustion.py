@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import func, select
 
 from mlplatform.host.processes import ManagedProcess, free_port, http_ok
@@ -21,6 +20,7 @@ from mlplatform.recording.spool.directory import inspect_spools
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from mlplatform.store.database import Database
 from mlplatform.store.tables.predictions import predictions
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.grey_png import encode_png
 from tests.support.platform_processes import World
@@ -56,7 +56,7 @@ def idle_connections(port: int, count: int) -> Iterator[int]:
 
 def ask(client: httpx.Client, port: int, number: int) -> list[str]:
     """The ids of an answer; none where the server gave none."""
-    image = base64.b64encode(encode_png(load_optdigits().images[number])).decode()
+    image = base64.b64encode(encode_png(images_of(load_optdigits().batch)[number])).decode()
     try:
         told = client.post(f"http://127.0.0.1:{port}/v1/predict", json={"images": [image]})
     except httpx.HTTPError:
@@ -89,7 +89,6 @@ def writing_process(server: ManagedProcess) -> int | None:
     return int(children[0]) if children else None
 
 
-@pytest.mark.timeout(300)
 def test_idle_connections_that_take_all_descriptors_cost_no_answer(world: World) -> None:
     port = free_port()
     serve(world, port)
@@ -108,7 +107,6 @@ def test_idle_connections_that_take_all_descriptors_cost_no_answer(world: World)
     assert (counts["dropped"], counts["failed"], counts["damaged"], counts["set_aside"]) == (0, 0, 0, 0)
 
 
-@pytest.mark.timeout(300)
 def test_a_server_whose_writing_process_is_killed_while_descriptors_are_short_loses_nothing(world: World) -> None:
     port = free_port()
     server = serve(world, port)
@@ -137,7 +135,6 @@ def test_a_server_whose_writing_process_is_killed_while_descriptors_are_short_lo
     assert kept(world.context.database, ids) == len(ids)
 
 
-@pytest.mark.timeout(300)
 def test_a_replaced_database_file_is_noticed_and_all_answers_are_in_the_new_one_after_a_restart(world: World) -> None:
     port, path = free_port(), world.context.settings.home / "platform.db"
     world.context.database.close()

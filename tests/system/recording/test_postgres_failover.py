@@ -9,6 +9,7 @@ from mlplatform.context import create_context
 from mlplatform.host.processes import free_port, http_ok
 from mlplatform.operations.operator_actions import promote_version
 from mlplatform.settings import Settings
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from tests.support.own_database import Own, own_database
 from tests.support.platform_processes import World
@@ -22,7 +23,6 @@ def own() -> Iterator[Own]:
         yield made
 
 
-@pytest.mark.timeout(400)
 def test_answers_go_on_and_labels_wait_through_a_failover(world: World, own: Own) -> None:
     old = world.context.settings
     context = create_context(
@@ -33,7 +33,7 @@ def test_answers_go_on_and_labels_wait_through_a_failover(world: World, own: Own
     api = f"http://127.0.0.1:{free_port()}"
     server = world.start("api", "serve", "--port", api.rpartition(":")[2], PLATFORM_DATABASE_URL=own.url())
     world.fleet.wait_healthy(server, http_ok(f"{api}/readyz"), 90)
-    digits = iter(load_optdigits().images)
+    digits = iter(images_of(load_optdigits().batch))
 
     def ask() -> str:
         answer = httpx.post(f"{api}/v1/predict", json={"images": [next(digits).tolist()]}, timeout=30)

@@ -369,7 +369,7 @@ def quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-@pytest.mark.timeout(300 * DEPTH)
+@pytest.mark.timeout(600 * DEPTH)
 def test_retrainings_keep_their_promises_whatever_happens(sqlite_template: Path) -> None:
     with quiet():
         drive(RetrainingMachine, sqlite_template, examples=25, steps=40)

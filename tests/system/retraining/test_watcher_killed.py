@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-import pytest
-
 from mlplatform.alerting import alert_records, outbox
 from mlplatform.promotion import promotion_history
 from mlplatform.retraining import retraining_queue
 from tests.support.platform_processes import World
+from tests.support.training_process import HOLD
+from tests.support.watcher_process import COPIES
 
 
-@pytest.mark.timeout(900)  # a whole retraining beside all the other processes
 def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(world: World) -> None:
     world.record(120, right=0.5)
     secret = {"PLATFORM_WEBHOOK_URL": "http://127.0.0.1:9/none", "PLATFORM_WEBHOOK_SECRET": "whsec_" + "A" * 32}
-    first = world.start_watcher("first", **secret)
+    hold = world.context.settings.home / HOLD
+    hold.touch()
+    first = world.start_watcher("first", COPIES, **secret)
 
     def running() -> list[retraining_queue.Retraining]:
         with world.context.database.read() as connection:
@@ -29,7 +30,14 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
     with world.context.database.read() as connection:
         told_before = {message.idempotency_key for message in outbox.recent_messages(connection)}
     world.kill(first)
-    world.start_watcher("second", **secret)
+    world.start_watcher("second", COPIES, **secret)
+
+    def abandoned() -> bool:
+        with world.context.database.read() as connection:
+            return retraining_queue.find(connection, interrupted.id).state == "abandoned"
+
+    world.wait("the end of the interrupted one", abandoned)
+    hold.unlink()
 
     def ended() -> bool:
         with world.context.database.read() as connection:
@@ -40,7 +48,7 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
     with world.context.database.read() as connection:
         rows = retraining_queue.recent(connection)
         fired = [
-            row for row in alert_records.list_alerts(connection, include_closed=True) if row["rule"] == "accuracy-drop"
+            row for row in alert_records.list_alerts(connection, include_closed=True) if row.rule == "accuracy-drop"
         ]
         told = [message.idempotency_key for message in outbox.recent_messages(connection)]
         made = promotion_history.promotion_history(connection, "digits")
@@ -50,7 +58,7 @@ def test_a_retraining_whose_watcher_was_killed_is_closed_and_run_again_once(worl
     assert [row.rerun_of for row in rerun] == [interrupted.id]
     assert rerun[0].state == "succeeded"
     assert len(rows) == 2
-    assert len({row["id"] for row in fired if row["model_version"] == 1}) == 1, "one alert, one identity"
+    assert len({row.id for row in fired if row.model_version == 1}) == 1, "one alert, one identity"
     assert len(told) == len(set(told))
     assert told_before <= set(told)
     assert len([row for row in made if row.retraining_id]) <= 1

@@ -63,22 +63,20 @@ def nothing_is_doubled(world: World) -> None:
         assert set(connection.scalars(per_slot)) == {1}
         told = [message.idempotency_key for message in outbox.recent_messages(connection)]
         fired = [
-            row for row in alert_records.list_alerts(connection, include_closed=True) if row["rule"] == "accuracy-drop"
+            row for row in alert_records.list_alerts(connection, include_closed=True) if row.rule == "accuracy-drop"
         ]
         asked = [
             row for row in retraining_queue.recent(connection) if row.alert_id is not None and row.rerun_of is None
         ]
     assert len(told) == len(set(told))
-    assert len({row["id"] for row in fired if row["model_version"] == 1}) == 1
+    assert len({row.id for row in fired if row.model_version == 1}) == 1
     assert len({row.alert_id for row in asked}) == len(asked)
 
 
-@pytest.mark.timeout(600)
 def test_a_paused_leader_is_replaced_on_sqlite(world: World) -> None:
     replaced_while_paused(world)
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.postgres
 def test_a_paused_leader_is_replaced_on_postgres(world: World) -> None:
     with on_postgres(world) as moved:
@@ -159,7 +157,6 @@ with Database(sys.argv[1]).write() as connection:
 """
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.postgres
 def test_locks_of_a_process_paused_inside_a_transaction_are_freed() -> None:
     with schema_of_its_own() as url:
@@ -184,7 +181,6 @@ def test_locks_of_a_process_paused_inside_a_transaction_are_freed() -> None:
             database.close()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.postgres
 def test_a_database_that_was_away_finds_the_watchers_at_work_again(world: World) -> None:
     with behind_a_door(world) as (moved, proxy):

@@ -56,5 +56,5 @@ def test_a_key_is_dead_once_revoked_or_expired() -> None:
 def test_scopes_are_put_in_order_and_unknown_ones_refused() -> None:
     assert validate_scopes(["audit", "predict", "audit"]) == ("predict", "audit")
     for wrong in (["write"], []):
-        with pytest.raises(InvalidInputError, match="predict, feedback, audit, admin"):
+        with pytest.raises(InvalidInputError, match="predict, feedback, audit, review, admin"):
             validate_scopes(wrong)

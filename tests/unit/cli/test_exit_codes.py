@@ -5,6 +5,7 @@ import pytest
 from mlplatform import errors as shell
 from mlplatform.cli import exit_codes
 from mlplatform.cli.exit_codes import exit_code
+from mlplatform.demo.errors import DemoFailedError
 from monitors import errors as monitors
 from pipelines import errors as pipelines
 from registry import errors as registry
@@ -15,7 +16,7 @@ PROBLEM = monitors.ConfigProblem("alerts.yaml", 1, "rules", "is wrong")
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (shell.DemoFailedError("x"), 1),
+        (DemoFailedError("x"), 1),
         (shell.ProcessError("x"), 1),
         (shell.ModelUnavailableError("x"), 1),
         (monitors.MetricsError("x"), 1),

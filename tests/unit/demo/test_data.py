@@ -5,15 +5,16 @@ import pytest
 
 from mlplatform.demo.demo_images import ALERT_RULES_TEMPLATE, MAX_IMAGES, SPLIT_SHARES, split_for_acts
 from monitors.rules.alerts_config import parse_rules
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
+from pipelines.image.image_examples import image_examples
 from pipelines.image.simulated_shift import simulate_scanner_shift
 from tests.support.monitoring_world import SECRET
 
 
-def stream(count: int) -> ImageSet:
+def stream(count: int) -> Examples:
     generator = np.random.default_rng(1)
     pixels = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-    return ImageSet(pixels, np.arange(count, dtype=np.int64) % 10, "stream")
+    return image_examples(pixels, np.arange(count, dtype=np.int64) % 10, "stream")
 
 
 @pytest.mark.parametrize("count", [300, MAX_IMAGES + 400])
@@ -53,7 +54,7 @@ def test_the_changed_world_is_the_second_scanners() -> None:
     assert set(world.after_swap.ids).isdisjoint(images.ids)
     order = np.random.default_rng(0).permutation(200)
     changed = images.take(order[len(world.before_shift) : len(world.before_shift) + len(world.after_shift)])
-    assert np.array_equal(simulate_scanner_shift(changed.images, 7), world.after_shift.images)
+    assert np.array_equal(simulate_scanner_shift(images_of(changed.batch), 7), images_of(world.after_shift.batch))
     assert np.array_equal(changed.labels, world.after_shift.labels)
 
 

@@ -13,17 +13,18 @@ import pytest
 
 from mlplatform.client import Client, RetryPolicy
 from mlplatform.demo.traffic import AnsweredRequest, TrafficCounts, TrafficGenerator, accuracy
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.image.grey_png import decode_png
+from pipelines.image.image_examples import image_examples
 
 CLASSES = tuple("0123456789")
 
 
-def images(count: int) -> ImageSet:
+def images(count: int) -> Examples:
     """Images whose first pixel is their number; image n shows an n."""
     pixels = np.zeros((count, 28, 28), dtype=np.uint8)
     pixels[:, 0, 0] = np.arange(count)
-    return ImageSet(pixels, np.arange(count, dtype=np.int64) % 10, "numbers")
+    return image_examples(pixels, np.arange(count, dtype=np.int64) % 10, "numbers")
 
 
 class Api:
@@ -94,7 +95,7 @@ def test_an_answer_that_is_none_is_a_failure(body: bytes) -> None:
     transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
     with Client("http://api.test", transport=transport) as client:
         traffic = TrafficGenerator(client, CLASSES, TrafficCounts())
-        assert traffic.send_image(images(1).images[0], "0", "a") is None
+        assert traffic.send_image(images_of(images(1).batch)[0], "0", "a") is None
     assert len(traffic.counts.failures) == 1
 
 

@@ -83,3 +83,25 @@ def test_variables_are_found_with_their_defaults() -> None:
 def test_a_setting_without_a_default_is_shown_empty() -> None:
     assert default_text(Settings.model_fields["data_dir"]) == ""
     assert default_text(Settings.model_fields["home"]) == "var"
+
+
+def test_the_rules_are_for_the_model_of_the_settings_and_for_a_table_by_day(tmp_path: Path) -> None:
+    write_scaffold(tmp_path, force=False, model="churn", task="table")
+    table = load_rules(tmp_path / "alerts.yaml", {})
+    assert table.model == "churn"
+    rules = {rule.name: rule for rule in table.rules}
+    assert {name: rules[name].block.text for name in ("accuracy-drop", "class-error")} == {
+        "accuracy-drop": "1d",
+        "class-error": "1d",
+    }
+    assert (rules["accuracy-drop"].threshold, rules["class-error"].threshold) == (0.02, 0.5)
+    columns = {name for name, rule in rules.items() if rule.metric_spec.key_type == "column"}
+    assert {rules[name].metric for name in columns} == {
+        "column_missing",
+        "column_unseen",
+        "column_range",
+        "column_skew",
+        "column_drift",
+    }
+    write_scaffold(tmp_path, force=True)
+    assert rules.keys() - columns == {rule.name for rule in load_rules(tmp_path / "alerts.yaml", {}).rules}

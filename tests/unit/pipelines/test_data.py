@@ -8,24 +8,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipelines.batch import Batch
 from pipelines.data import (
     HOLDOUT_SHARE,
+    Examples,
     FeedbackRows,
-    ImageSet,
     Split,
     content_hash,
     hash_fraction,
+    images_of,
+    split_by_group,
     split_by_hash,
-    split_by_writer,
 )
 from pipelines.data import is_holdout as is_held_back
 from pipelines.errors import DataError
+from pipelines.image.image_examples import image_examples
+from pipelines.input_row import InputRow
+from tests.support.image_feedback import image_feedback
 
-Bars = Callable[[int, int], ImageSet]
+Bars = Callable[[int, int], Examples]
 
 
-def feedback(rows: ImageSet) -> FeedbackRows:
-    return FeedbackRows(rows.images, rows.labels, "feedback", tuple(f"f{i}" for i in range(len(rows))))
+def feedback(rows: Examples) -> FeedbackRows:
+    return image_feedback(images_of(rows.batch), rows.labels, "feedback", tuple(f"f{i}" for i in range(len(rows))))
 
 
 def test_the_same_pixels_have_the_same_identity_and_other_shapes_another() -> None:
@@ -68,12 +73,12 @@ def test_wrong_shapes_and_types_are_refused(
     message: str,
 ) -> None:
     with pytest.raises(DataError, match=message):
-        ImageSet(images, labels, "bad")
+        image_examples(images, labels, "bad")
 
 
 def test_the_digest_depends_on_labels_and_order(bars: Bars) -> None:
     rows = bars(6, 1)
-    flipped = ImageSet(rows.images, 1 - rows.labels, rows.name)
+    flipped = image_examples(images_of(rows.batch), 1 - rows.labels, rows.name)
     assert len({rows.digest, flipped.digest, rows.take([5, 4, 3, 2, 1, 0]).digest}) == 3
     assert rows.digest == rows.take(range(6)).digest
 
@@ -92,18 +97,18 @@ def test_positions_outside_the_set_are_refused(bars: Bars, indices: list[object]
 
 
 def test_sets_are_joined_only_when_their_images_have_one_size(bars: Bars) -> None:
-    joined = ImageSet.concat("both", bars(3, 1), bars(2, 2))
+    joined = Examples.concat("both", bars(3, 1), bars(2, 2))
     assert (len(joined), joined.name) == (5, "both")
-    other = ImageSet(np.zeros((1, 9, 9), np.uint8), np.zeros(1, np.int64), "other")
-    with pytest.raises(DataError, match="mix image sizes"):
-        ImageSet.concat("both", joined, other)
+    other = image_examples(np.zeros((1, 9, 9), np.uint8), np.zeros(1, np.int64), "other")
+    with pytest.raises(DataError, match=r"image.*mix entries of the shapes"):
+        Examples.concat("both", joined, other)
     with pytest.raises(DataError, match="no sets"):
-        ImageSet.concat("none")
+        Examples.concat("none")
 
 
 def test_a_split_takes_every_row_once_and_keeps_copies_on_one_side(bars: Bars) -> None:
     rows = bars(200, 3)
-    doubled = ImageSet.concat("doubled", rows, rows)
+    doubled = Examples.concat("doubled", rows, rows)
     split = split_by_hash(doubled, {"train": 0.4, "validation": 0.1, "golden": 0.2, "stream": 0.3})
     sides = [set(side.ids) for side in (split.train, split.validation, split.golden, split.stream)]
     assert sum(map(len, sides)) == len(set().union(*sides)) == 200
@@ -114,7 +119,7 @@ def test_a_split_takes_every_row_once_and_keeps_copies_on_one_side(bars: Bars) -
 def test_a_split_does_not_move_when_rows_are_added(bars: Bars) -> None:
     shares = {"train": 0.5, "golden": 0.5}
     before = split_by_hash(bars(50, 3), shares)
-    after = split_by_hash(ImageSet.concat("more", bars(50, 3), bars(50, 4)), shares)
+    after = split_by_hash(Examples.concat("more", bars(50, 3), bars(50, 4)), shares)
     assert set(before.golden.ids) <= set(after.golden.ids)
 
 
@@ -126,7 +131,7 @@ def test_impossible_shares_are_refused(bars: Bars, shares: dict[str, float]) -> 
 
 def test_a_golden_image_among_training_images_is_refused(bars: Bars) -> None:
     rows = bars(4, 1)
-    with pytest.raises(DataError, match="1 golden images are also trained on"):
+    with pytest.raises(DataError, match="1 golden rows are also trained on"):
         Split(rows, bars(2, 2), rows.take([0]), bars(2, 3))
 
 
@@ -147,56 +152,91 @@ def test_rows_of_known_images_can_be_left_out(bars: Bars) -> None:
 def test_feedback_without_an_id_per_row_is_refused(bars: Bars) -> None:
     rows = bars(3, 1)
     with pytest.raises(DataError, match="3 rows but 1 feedback ids"):
-        FeedbackRows(rows.images, rows.labels, "feedback", ("only",))
+        image_feedback(images_of(rows.batch), rows.labels, "feedback", ("only",))
 
 
 def test_a_reported_error_trains_and_never_judges() -> None:
     rows = unique_rows(40)
     flags = tuple(index % 2 == 0 for index in range(40))
-    made = FeedbackRows(rows.images, rows.labels, "feedback", tuple(f"f{i}" for i in range(40)), flags)
+    made = image_feedback(images_of(rows.batch), rows.labels, "feedback", tuple(f"f{i}" for i in range(40)), flags)
     judging, training = made.holdout_rows(), made.training_rows()
     assert not any(judging.trains_only)
     assert len(judging) > 0
     assert len(judging) + len(training) == 40
     assert {f"f{i}" for i in range(0, 40, 2)} <= set(training.feedback_ids)
     with pytest.raises(DataError, match="1 flags"):
-        FeedbackRows(rows.images, rows.labels, "feedback", made.feedback_ids, (True,))
+        image_feedback(images_of(rows.batch), rows.labels, "feedback", made.feedback_ids, (True,))
 
 
-def unique_rows(count: int) -> ImageSet:
+def unique_rows(count: int) -> Examples:
     images = np.random.default_rng(5).integers(0, 256, (count, 6, 6), dtype=np.uint8)
-    return ImageSet(images, np.zeros(count, dtype=np.int64), "noise")
+    return image_examples(images, np.zeros(count, dtype=np.int64), "noise")
 
 
-def written(count: int, writers: tuple[str, ...]) -> ImageSet:
+def written(count: int, writers: tuple[str, ...]) -> Examples:
     pixels = np.random.default_rng(3).integers(0, 256, (count, 3, 3), dtype=np.uint8)
-    return ImageSet(pixels, np.zeros(count, dtype=np.int64), "written", writers=writers)
+    return image_examples(pixels, np.zeros(count, dtype=np.int64), "written", groups=writers)
 
 
 def test_writers_go_with_their_images() -> None:
     rows = written(4, ("a", "b", "", "a"))
-    assert rows.take([3, 1]).writers == ("a", "b")
-    assert rows.exclude([rows.ids[0]]).writers == ("b", "", "a")
-    assert ImageSet.concat("both", rows, written(2, ())).writers == ("a", "b", "", "a", "", "")
-    assert ImageSet.concat("none", written(2, ()), written(2, ())).writers == ()
-    with pytest.raises(DataError, match="4 rows and 1 writers"):
+    assert rows.take([3, 1]).groups == ("a", "b")
+    assert rows.exclude([rows.ids[0]]).groups == ("b", "", "a")
+    assert Examples.concat("both", rows, written(2, ())).groups == ("a", "b", "", "a", "", "")
+    assert Examples.concat("none", written(2, ()), written(2, ())).groups == ()
+    with pytest.raises(DataError, match="4 rows and 1 groups"):
         written(4, ("a",))
 
 
 def test_no_writer_and_no_image_is_on_two_sides() -> None:
     rows = written(200, tuple(f"w{i % 40}" if i % 5 else "" for i in range(200)))
-    copies = replace(rows.take([1, 2]), writers=("w39", "w38"))
-    split = split_by_writer(ImageSet.concat("all", rows, copies), {"train": 0.5, "validation": 0.2, "golden": 0.3})
+    copies = replace(rows.take([1, 2]), groups=("w39", "w38"))
+    split = split_by_group(Examples.concat("all", rows, copies), {"train": 0.5, "validation": 0.2, "golden": 0.3})
     sides = [split.train, split.validation, split.golden]
     assert sum(len(side) for side in sides) == 202
     assert all(len(side) for side in sides)
     for index, side in enumerate(sides):
         others = [other for place, other in enumerate(sides) if place != index]
-        assert not (set(side.writers) - {""}) & {w for other in others for w in other.writers}
+        assert not (set(side.groups) - {""}) & {w for other in others for w in other.groups}
         assert not set(side.ids) & {i for other in others for i in other.ids}
 
 
-def test_without_writers_a_split_by_writer_goes_by_the_image() -> None:
+def test_without_writers_a_split_by_group_goes_by_the_image() -> None:
     rows = written(50, ())
     parts = {"train": 0.5, "golden": 0.5}
-    assert split_by_writer(rows, parts).golden.ids == split_by_hash(rows, parts).golden.ids
+    assert split_by_group(rows, parts).golden.ids == split_by_hash(rows, parts).golden.ids
+
+
+def events(columns: list[float], keys: tuple[str, ...]) -> Examples:
+    """Rows of one column, each an event of its own, one second apart."""
+    batch = Batch({"age": np.array(columns)})
+    labels, times = np.zeros(len(columns), dtype=np.int64), np.arange(len(columns), dtype=np.float64)
+    return Examples(batch, labels, "events", age_rows, keys=keys, times=times)
+
+
+def age_rows(batch: Batch) -> list[InputRow]:
+    return [InputRow("1x1", bytes([int(age)])) for age in batch.array("age")]
+
+
+def test_rows_with_keys_are_told_apart_though_their_content_is_equal() -> None:
+    rows = events([41, 41, 7], ("a", "b", "c"))
+    assert rows.ids == ("a", "b", "c")
+    assert len(set(rows.content_hashes)) == 2
+    assert rows.exclude(["b"]).ids == ("a", "c")
+    assert rows.digest != events([41, 7, 41], ("a", "b", "c")).digest
+
+
+def test_times_and_keys_go_with_their_rows() -> None:
+    first, second = events([41, 41, 7], ("a", "b", "c")), events([8], ("d",))
+    taken = first.take([2, 0])
+    assert taken.times is not None
+    assert (taken.keys, taken.times.tolist()) == (("c", "a"), [2.0, 0.0])
+    whole = Examples.concat("whole", taken, second)
+    assert whole.times is not None
+    assert (whole.ids, whole.times.tolist()) == (("c", "a", "d"), [2.0, 0.0, 0.0])
+    assert Examples.concat("whole", first, replace(second, times=None)).times is None
+
+
+def test_a_time_that_is_none_is_refused() -> None:
+    with pytest.raises(DataError, match="times of 'events'"):
+        replace(events([1], ("a",)), times=np.array([np.nan]))

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from pipelines.errors import TrainingError
-from pipelines.recipe import Augmentation, Recipe
+from pipelines.recipe import Augmentation, NetworkRecipe
 
 
-def test_params_are_flat_and_name_every_choice(tiny: Recipe) -> None:
+def test_params_are_flat_and_name_every_choice(tiny: NetworkRecipe) -> None:
     params = tiny.as_params()
     assert params["recipe"] == "tiny"
     assert (params["channels_1"], params["channels_2"]) == (4, 8)
@@ -19,7 +19,7 @@ def test_params_are_flat_and_name_every_choice(tiny: Recipe) -> None:
     assert all(isinstance(value, str | int | float) for value in params.values())
 
 
-def test_recipes_that_differ_in_one_choice_differ_in_one_param(tiny: Recipe) -> None:
+def test_recipes_that_differ_in_one_choice_differ_in_one_param(tiny: NetworkRecipe) -> None:
     params, other = tiny.as_params(), replace(tiny, max_train_rows=10).as_params()
     assert {key for key in params if params[key] != other[key]} == {"max_train_rows"}
 
@@ -46,7 +46,7 @@ def test_recipes_that_differ_in_one_choice_differ_in_one_param(tiny: Recipe) -> 
         ("label_smoothing", -0.1),
     ],
 )
-def test_a_choice_that_cannot_work_is_refused_by_name(tiny: Recipe, field: str, value: object) -> None:
+def test_a_choice_that_cannot_work_is_refused_by_name(tiny: NetworkRecipe, field: str, value: object) -> None:
     with pytest.raises(TrainingError, match=f"recipe 'tiny': {field} is"):
         replace(tiny, **{field: value})  # type: ignore[arg-type]
 
@@ -67,7 +67,7 @@ def test_an_augmentation_that_leaves_no_letter_is_refused(field: str, value: flo
         Augmentation(**{field: value})
 
 
-def test_images_move_less_in_the_last_epochs_of_a_calm_recipe(tiny: Recipe) -> None:
+def test_images_move_less_in_the_last_epochs_of_a_calm_recipe(tiny: NetworkRecipe) -> None:
     calm = replace(tiny, epochs=8, calm=0.25)
     assert [calm.augmentation_at(epoch) == tiny.augmentation for epoch in range(1, 9)] == [True] * 6 + [False] * 2
     assert calm.augmentation_at(8).rotation == pytest.approx(5.0 / 3)

@@ -19,8 +19,17 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
-def test_the_four_services_are_there_with_health_checks_and_volumes() -> None:
-    assert set(SERVICES) == {"postgres", "mlflow", "api", "watcher"}
+def test_the_services_are_there_with_health_checks_and_volumes() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" not in service} == {
+        "postgres",
+        "mlflow",
+        "api",
+        "watcher",
+    }
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
+        "prometheus": ["prometheus"],
+        "grafana": ["grafana"],
+    }
     for service in SERVICES.values():
         assert service["healthcheck"]["test"]
         for volume in service["volumes"]:

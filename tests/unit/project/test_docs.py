@@ -132,7 +132,7 @@ def test_every_endpoint_says_what_it_does() -> None:
     assert all(words.strip() for words in rows)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/grafana/dashboard.json"])
+@pytest.mark.parametrize("page", [*PAGES, "deploy/grafana/dashboard.json", "deploy/grafana/alert-rules.yml"])
 def test_every_metric_a_page_names_exists(page: str) -> None:
     known = set(re.findall(r"^\| `(mlplatform_\w+)`", text_of("docs/reference/metrics.md"), re.MULTILINE))
     named = set(re.findall(r"\bmlplatform_[a-z_]+[a-z]\b", text_of(page)))

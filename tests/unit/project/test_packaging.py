@@ -15,15 +15,36 @@ PACKAGES = tuple(ROOT / name for name in WHEEL["packages"])
 DATA_FILES = (
     "monitors/py.typed",
     "pipelines/py.typed",
+    "pipelines/strings/amounts.onnx",
     "platform/mlplatform/py.typed",
     "platform/mlplatform/store/migrations/script.py.mako",
     "platform/mlplatform/templates/alerts.yaml",
+    "platform/mlplatform/web/static/icon.svg",
+    "platform/mlplatform/web/static/review.js",
+    "platform/mlplatform/web/static/script.js",
+    "platform/mlplatform/web/static/style.css",
     "platform/mlplatform/web/templates/alert.html",
-    "platform/mlplatform/web/templates/base.html",
+    "platform/mlplatform/web/templates/alerts.html",
+    "platform/mlplatform/web/templates/audit.html",
+    "platform/mlplatform/web/templates/error.html",
+    "platform/mlplatform/web/templates/errors.html",
+    "platform/mlplatform/web/templates/gate_checks.html",
+    "platform/mlplatform/web/templates/inputs.html",
+    "platform/mlplatform/web/templates/keys.html",
+    "platform/mlplatform/web/templates/layout.html",
+    "platform/mlplatform/web/templates/model.html",
     "platform/mlplatform/web/templates/overview.html",
+    "platform/mlplatform/web/templates/retraining.html",
+    "platform/mlplatform/web/templates/retrainings.html",
+    "platform/mlplatform/web/templates/review.html",
+    "platform/mlplatform/web/templates/review_item.html",
+    "platform/mlplatform/web/templates/rules.html",
+    "platform/mlplatform/web/templates/version.html",
+    "platform/mlplatform/web/templates/version_comparison.html",
+    "platform/mlplatform/web/templates/versions.html",
     "registry/py.typed",
 )
-"""All that is no Python source: types are checked with it, tables are migrated, pages and rules are made from it."""
+"""All that is no Python source: for type checks, migrations, pages, rules, and the reading of strings."""
 
 
 def test_the_wheel_holds_the_four_packages_whole() -> None:

@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[3]
 PRODUCT = ("platform", "pipelines", "monitors", "registry")
 CALLED_BY_NAME = re.compile(
     r"do_[A-Z]+|handle_DATA|handle_error|log_message|verify_request|service_actions|get_next|data_received|"
-    r"on_(url|header|headers_complete|chunk_header)|process_(bind_param|result_value)|_do_submit_job|__\w+__"
+    r"on_(url|header|headers_complete|chunk_header)|process_(bind_param|result_value)|_do_submit_job|flatten_mapping|"
+    r"__\w+__"
 )
 """Methods that a library calls by their names."""
 PLAIN = {"property", "cached_property", "classmethod", "staticmethod", "contextmanager", "retry_while_unavailable"}

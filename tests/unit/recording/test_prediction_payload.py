@@ -4,12 +4,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+import orjson
 import pytest
 
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.recording.spool.record_format import decode_prediction, encode_prediction
 from pipelines.data import content_hash, image_row
 from pipelines.image.grey_png import decode_png
+from pipelines.input_row import InputRow
 from tests.support.platform_world import picture, prediction
 
 
@@ -45,3 +47,24 @@ def test_a_picture_that_was_not_hashed_is_when_its_answer_is_read() -> None:
     assert decode_prediction(
         encode_prediction(PredictionWithInput(row, image_row(picture(3))))
     ).prediction.image_hash == content_hash(picture(3))
+
+
+def test_a_picture_is_written_as_the_version_before_did_and_a_table_row_with_its_form() -> None:
+    written = encode_prediction(PredictionWithInput(prediction().prediction, image_row(picture(3)), "host class"))
+    assert b'"host_class":"host class","shape":[28,28]}' in written
+    row = InputRow("row:0123456789abcdef", b'[41.0,null,"gold"]')
+    prediction_of_row = replace(prediction().prediction, image_hash="", reference="order-7")
+    back = decode_prediction(encode_prediction(PredictionWithInput(prediction_of_row, row)))
+    assert (back.input, back.packed_input) == (row, row.content)
+    assert (back.prediction.image_hash, back.prediction.reference) == (row.content_hash, "order-7")
+
+
+def test_a_payload_of_the_version_before_has_no_reference() -> None:
+    made = prediction().prediction
+    written = encode_prediction(PredictionWithInput(made, image_row(picture(3))))
+    length = int.from_bytes(written[:4], "little")
+    header = orjson.loads(written[4 : 4 + length])
+    del header["row"]["reference"]
+    text = orjson.dumps(header)
+    back = decode_prediction(len(text).to_bytes(4, "little") + text + written[4 + length :])
+    assert (back.prediction, back.input) == (made, image_row(picture(3)))

@@ -45,8 +45,9 @@ def card() -> ModelCard:
         name="digits",
         summary="Reads single handwritten digits.",
         license="apache-2.0",
+        task="image-classification",
         tags=("digits", "image-classification"),
-        details={"Version": "1", "Recipe": "compact | small"},
+        details={"Version": "1", "NetworkRecipe": "compact | small"},
         intended_use="Single digits from a scanner.",
         factors="Scanner, paper, writer.",
         metrics={"golden_accuracy": 0.97468, "golden_f1_macro": 0.9741},
@@ -102,7 +103,7 @@ def test_the_verdict_is_on_the_card(card: ModelCard) -> None:
 
 
 def test_a_bar_in_a_value_does_not_break_the_table(card: ModelCard) -> None:
-    assert "| Recipe | compact \\| small |" in render_card(card)
+    assert "| NetworkRecipe | compact \\| small |" in render_card(card)
 
 
 def test_empty_sections_are_refused_all_at_once(card: ModelCard) -> None:

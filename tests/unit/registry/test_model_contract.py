@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 
 from registry.errors import ContractError
 from registry.model_contract import (
-    Classification,
     Column,
     ColumnKind,
     ImageInputs,
     ModelContract,
     TableInputs,
     TextInputs,
+    classification_task,
     image_classifier,
 )
 from registry.model_package import METADATA_FILE, model_digest, read_contract
+from registry.prediction_task import MAX_SEQUENCE_BYTES, Classification, Sequence, SequenceMeasure
 
 DIGITS = image_classifier(tuple("0123456789"), 28, 28)
 CHURN = ModelContract(
@@ -30,6 +31,7 @@ CHURN = ModelContract(
     truth="event",
     block_seconds=86_400,
 )
+AMOUNTS = ModelContract(ImageInputs(64, 256), Sequence("0123456789", 9))
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).filter(lambda text: bool(text.strip()))
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -48,15 +50,31 @@ def contracts(draw: st.DrawFn) -> ModelContract:
         lambda names: st.tuples(*(columns(name) for name in names)).map(TableInputs)
     )
     images = st.builds(ImageInputs, st.integers(1, 999), st.integers(1, 999), st.sampled_from([1, 3]))
-    classes = draw(st.lists(NAMES, unique=True, min_size=2, max_size=5))
-    pairs = st.tuples(st.sampled_from(classes), st.sampled_from(classes)).filter(lambda pair: pair[0] != pair[1])
-    costs = draw(st.dictionaries(pairs, st.floats(0, 1e9), max_size=3))
     return ModelContract(
         draw(st.one_of(tables, images, st.builds(TextInputs, st.integers(1, 10**6)))),
-        Classification(tuple(classes), costs, draw(st.booleans())),
+        draw(classifications() | sequences()),
         draw(st.sampled_from(["input", "event"])),
         draw(st.none() | st.integers(1, 30 * 86_400)),
     )
+
+
+@st.composite
+def classifications(draw: st.DrawFn) -> Classification:
+    classes = draw(st.lists(NAMES, unique=True, min_size=2, max_size=5))
+    pairs = st.tuples(st.sampled_from(classes), st.sampled_from(classes)).filter(lambda pair: pair[0] != pair[1])
+    costs = draw(st.dictionaries(pairs, st.floats(0, 1e9), max_size=3))
+    return Classification(tuple(classes), costs, draw(st.booleans()))
+
+
+def sequences() -> st.SearchStrategy[Sequence]:
+    characters = st.lists(st.characters(codec="utf-8").filter(str.isprintable), unique=True, min_size=1, max_size=9)
+    return characters.map("".join).flatmap(_sequences_of)
+
+
+def _sequences_of(alphabet: str) -> st.SearchStrategy[Sequence]:
+    widest = max(len(character.encode()) for character in alphabet)
+    longest = st.integers(1, min(1_000, MAX_SEQUENCE_BYTES // widest))
+    return st.builds(Sequence, st.just(alphabet), longest, st.sampled_from(get_args(SequenceMeasure)))
 
 
 @given(contracts())
@@ -96,7 +114,10 @@ def test_the_digest_of_a_contract_never_changes() -> None:
         (lambda doc: doc.pop("truth"), r"no truth; a contract names every field"),
         (lambda doc: doc.update(truth="both"), r"truth: 'both' is not known; known: input, event"),
         (lambda doc: doc.update(block_seconds=0), r"block_seconds: 0; give a whole number from 1"),
-        (lambda doc: doc["task"].update(kind="regression"), r"task.kind: 'regression' is not known here"),
+        (
+            lambda doc: doc["task"].update(kind="regression"),
+            r"'regression' .* known: classification, sequence",
+        ),
         (lambda doc: doc["task"].update(names=["a"]), r"task.names: 1 of them; give 2 to"),
         (lambda doc: doc["task"].update(names=["a", "a"]), r"task.names: 'a' is there twice; keep one"),
         (lambda doc: doc["task"].update(names=["a", "\ud800"]), r"half a character"),
@@ -121,6 +142,57 @@ def test_what_cannot_be_meant_is_refused_by_field_value_and_remedy(
     change(document)
     with pytest.raises(ContractError, match=complaint):
         ModelContract.from_dict(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"alphabet": ""}, r"task.alphabet: ''; give 1 to"),
+        ({"alphabet": ["0", "1"]}, r"task.alphabet: \['0', '1'\]; give 1 to .* as a text"),
+        ({"alphabet": "00"}, r"'0' is there twice; keep one"),
+        ({"alphabet": "0\n"}, r"cannot be printed; leave it out"),
+        ({"alphabet": "\ud800"}, r"cannot be printed; leave it out"),
+        ({"longest": 0}, r"task.longest: 0; give a whole number from 1 to 1000"),
+        ({"longest": 1_001}, r"task.longest: 1001; give"),
+        ({"measure": "half"}, r"task.measure: 'half' is not known; known: exact, edits"),
+        ({"names": []}, r"unknown field 'names'; known: kind, alphabet, longest, measure"),
+    ],
+)
+def test_a_sequence_that_cannot_be_meant_is_refused(change: dict[str, object], complaint: str) -> None:
+    document = json.loads(AMOUNTS.to_json())
+    document["task"].update(change)
+    with pytest.raises(ContractError, match=complaint):
+        ModelContract.from_dict(document)
+
+
+def test_the_canonical_form_of_a_sequence_never_changes() -> None:
+    assert AMOUNTS.to_dict()["task"] == {
+        "kind": "sequence",
+        "alphabet": "0123456789",
+        "longest": 9,
+        "measure": "exact",
+    }
+
+
+def test_a_sequence_is_wrong_as_a_whole_or_by_its_edits() -> None:
+    exact, edits = Sequence("0123456789", 9), Sequence("0123456789", 9, "edits")
+    assert [exact.loss("1000", answer) for answer in ("1000", "100", "")] == [0.0, 1.0, 1.0]
+    assert [edits.loss("1000", answer) for answer in ("1000", "100", "", "7000")] == [0.0, 0.25, 1.0, 0.25]
+    assert edits.loss("", "12") == 1.0
+    assert edits.loss("1" * 2_000, "1" * 1_999) == 1.0
+
+
+@given(st.text(max_size=12), st.text(max_size=12))
+def test_the_loss_of_a_sequence_lies_between_0_and_1_and_is_0_for_the_truth_alone(truth: str, answer: str) -> None:
+    for task in (Sequence("01", 5), Sequence("01", 5, "edits")):
+        assert 0 <= task.loss(truth, answer) <= 1
+        assert (task.loss(truth, answer) == 0) == (truth == answer)
+
+
+def test_a_contract_of_sequences_has_no_classes() -> None:
+    assert classification_task(CHURN) is CHURN.task
+    with pytest.raises(ContractError, match="has no classes; give a contract of classification"):
+        _ = AMOUNTS.classes
 
 
 def test_text_that_is_no_json_is_named() -> None:

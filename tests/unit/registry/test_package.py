@@ -1,5 +1,6 @@
 """A model as a folder of files."""
 
+import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,7 +11,20 @@ import torch
 import yaml
 
 from registry.errors import RegistryError
-from registry.model_package import MODEL_FILE, model_digest, save_package
+from registry.model_contract import Column, ModelContract, TableInputs
+from registry.model_package import (
+    CONTRACT_SHA256_TAG,
+    MODEL_FILE,
+    ONNX_FILE,
+    ONNX_SHA256_TAG,
+    OnnxFile,
+    TorchFiles,
+    digest_tags,
+    model_digest,
+    read_contract,
+    save_package,
+)
+from registry.prediction_task import Classification
 from tests.support.mlflow_store import CONTRACT, tiny_module
 
 ANSWERS = np.zeros((2, 2), np.float32)
@@ -19,7 +33,7 @@ ANSWERS = np.zeros((2, 2), np.float32)
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package") / "model"
-    save_package(folder, tiny_module(), np.zeros((2, 1, 4, 4), np.float32), ANSWERS, ["numpy"], CONTRACT)
+    save_package(folder, TorchFiles(tiny_module(), np.zeros((2, 1, 4, 4), np.float32), ANSWERS), ["numpy"], CONTRACT)
     return folder
 
 
@@ -51,10 +65,10 @@ def test_the_folder_says_what_goes_in_what_comes_out_and_what_it_needs(saved: Pa
     assert not any(line.startswith("torch") for line in requirements)
 
 
-def test_one_example_row_is_refused_because_it_would_fix_the_batch_size(tmp_path: Path) -> None:
+def test_one_example_row_is_refused_because_it_would_fix_the_batch_size() -> None:
     one_row = np.zeros((1, 1, 4, 4), np.float32)
     with pytest.raises(RegistryError, match=r"1 row\(s\): give two or more"):
-        save_package(tmp_path / "model", tiny_module(), one_row, ANSWERS, ["numpy"], CONTRACT)
+        TorchFiles(tiny_module(), one_row, ANSWERS)
 
 
 def test_the_digest_changes_with_the_model_file(tmp_path: Path) -> None:
@@ -65,3 +79,17 @@ def test_the_digest_changes_with_the_model_file(tmp_path: Path) -> None:
     assert model_digest(tmp_path) != first
     assert first is not None
     assert len(first) == 64
+
+
+def test_a_table_is_saved_as_one_graph_with_a_tensor_for_each_column(tmp_path: Path) -> None:
+    columns = (Column("age", "number"), Column("plan", "category"))
+    contract = ModelContract(TableInputs(columns), Classification(("no", "yes")), truth="event")
+    save_package(tmp_path / "model", OnnxFile(b"graph"), ["numpy"], contract)
+    assert (tmp_path / "model" / ONNX_FILE).read_bytes() == b"graph"
+    assert not (tmp_path / "model" / MODEL_FILE).exists()
+    assert read_contract(tmp_path / "model") == contract
+    assert set(digest_tags(tmp_path / "model")) == {ONNX_SHA256_TAG, CONTRACT_SHA256_TAG}
+    described = yaml.safe_load((tmp_path / "model" / "MLmodel").read_text())
+    assert described["flavors"]["onnx"]["data"] == ONNX_FILE
+    assert [each["name"] for each in json.loads(described["signature"]["inputs"])] == ["age", "plan"]
+    assert (tmp_path / "model" / "requirements.txt").read_text() == "numpy\n"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.runs import COMMIT_TAG, TRIGGER_TAG, git_revision, installed_version, provenance_tags
+from registry.installed_version import installed_version
+from registry.runs import COMMIT_TAG, TRIGGER_TAG, git_revision, provenance_tags
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

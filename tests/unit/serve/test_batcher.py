@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from mlplatform.errors import ModelUnavailableError
 from mlplatform.serve.inference.batcher import Batcher, BatchResult
 from mlplatform.serve.inference.model_slot import LoadedModel
+from pipelines.answers import ClassReader
 from pipelines.batch import Batch
 from pipelines.data import image_batch, images_of
 from pipelines.engines.inference_engine import InferenceEngine
+from registry.model_contract import ImageInputs
 from tests.support.platform_world import START
 
 CLASSES = tuple("0123456789")
@@ -25,7 +27,7 @@ class Echo(InferenceEngine):
     """Answers each picture's first pixel plus the version, notes its batches, and can be held up or made to fail."""
 
     def __init__(self, version: int = 0, refuse: int = -1) -> None:
-        super().__init__(CLASSES, 2, 2)
+        super().__init__(ClassReader(CLASSES), ImageInputs(2, 2))
         self.version, self.refuse = version, refuse
         self.batches: list[int] = []
         self.go, self.begun = threading.Event(), threading.Event()

@@ -62,10 +62,10 @@ def test_one_label_and_many_are_read_as_their_models_say(labels: JsonBody[Feedba
     ("body", "words"),
     [
         (b"", "not JSON"),
-        (b"{}", "prediction_id: Field required"),
+        (b"{}", "label: Field required"),
         (b'{"prediction_id":"p","label":4}', "label: Input should be a valid string"),
         (b'{"prediction_id":"p","label":"4","colour":1}', "unknown field `colour`"),
-        (b'{"feedback":[{}]}', "missing required field `prediction_id` - at `$.feedback[0]`"),
+        (b'{"feedback":[{}]}', "missing required field `label` - at `$.feedback[0]`"),
         (b'{"feedback":[' + LABEL + b"]," + LABEL[1:-1] + b"}", "Extra inputs"),
         (b'{"feedback":{}}', "Expected `array`, got `object`"),
         (b'{"prediction_id":[1],"label":"4"}', "got `array` - at `$.prediction_id`"),
@@ -142,5 +142,5 @@ def test_another_content_type_is_refused_with_what_is_taken(pool: ThreadPool) ->
 def test_openapi_says_what_a_body_holds(labels: JsonBody[FeedbackIn | FeedbackMany]) -> None:
     schema = labels.openapi["requestBody"]["content"]["application/json"]["schema"]
     one, many = schema["oneOf"]
-    assert one["required"] == ["prediction_id", "label"]
+    assert one["required"] == ["label"]
     assert many["properties"]["feedback"]["items"] == one

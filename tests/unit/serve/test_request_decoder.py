@@ -263,7 +263,10 @@ def test_tags_that_no_rule_could_slice_by_are_refused(tags: object, words: str) 
         (b"[]", 'an object with a list "images"'),
         (b'{"images": "abc"}', 'an object with a list "images"'),
         (b'{"pixels": []}', 'an object with a list "images"'),
-        (b'{"images": [], "image": 1}', "unknown field 'image'; allowed: images, client_id, request_id, tags"),
+        (
+            b'{"images": [], "image": 1}',
+            "unknown field 'image'; allowed: client_id, images, references, request_id, tags",
+        ),
         (b'{"images": [[]], "client_id": 5}', "client_id must be a printable text"),
         (b'{"images": [[]], "request_id": null}', "request_id must be a printable text"),
         (b'{"images": [[]], "client_id": "a\\u0000b"}', "client_id must be a printable text"),

@@ -7,6 +7,7 @@ import orjson
 from mlplatform.alerting.channels.channel import AnyNotice, ChannelAdapter, SendContext
 from mlplatform.alerting.outbox import OutboxMessage
 from monitors.notices.alertmanager import alertmanager_payload
+from monitors.notices.approval_notice import ApprovalNotice
 from monitors.notices.audit_contradiction_notice import AuditContradictionNotice, audit_contradiction_alert
 from monitors.notices.lost_predictions_notice import RecordingLossNotice, recording_loss_alert
 from monitors.notices.notice import Notice
@@ -29,7 +30,7 @@ def send(message: OutboxMessage, channel: AlertmanagerChannel, context: SendCont
 
 
 def _body(notice: AnyNotice, name: str) -> dict[str, Any]:
-    """A promotion is no incident, and what ends one is made of what began it: neither has a body of its own."""
+    """A promotion and a wait for one are no incidents, and what ends one is made of what began it: none has a body."""
     match notice:
         case RollbackNotice():
             return rollback_alert(notice, name)
@@ -41,7 +42,7 @@ def _body(notice: AnyNotice, name: str) -> dict[str, Any]:
             return audit_contradiction_alert(notice, name)
         case Notice():
             return alertmanager_payload(notice, name)
-        case SupersededNotice() | PromotionNotice():
+        case SupersededNotice() | PromotionNotice() | ApprovalNotice():
             raise TypeError(f"{type(notice).__name__} is not told to Alertmanager's receivers in this way")
         case _:
             assert_never(notice)

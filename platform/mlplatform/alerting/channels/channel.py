@@ -8,6 +8,7 @@ from mlplatform.alerting.channels.http_poster import HttpPoster
 from mlplatform.alerting.outbox import OutboxMessage
 from mlplatform.clock import Clock
 from mlplatform.network.egress import EgressPolicy
+from monitors.notices.approval_notice import ApprovalNotice
 from monitors.notices.audit_contradiction_notice import AuditContradictionNotice
 from monitors.notices.lost_predictions_notice import RecordingLossNotice
 from monitors.notices.notice import Notice
@@ -18,7 +19,12 @@ from monitors.notices.unsuccessful_retraining_notice import UnsuccessfulRetraini
 from monitors.rules.channel_config import ChannelConfig
 
 EventNotice = (
-    RollbackNotice | RecordingLossNotice | PromotionNotice | UnsuccessfulRetrainingNotice | AuditContradictionNotice
+    RollbackNotice
+    | RecordingLossNotice
+    | PromotionNotice
+    | ApprovalNotice
+    | UnsuccessfulRetrainingNotice
+    | AuditContradictionNotice
 )
 """Notices about an event instead of alerts."""
 AnyNotice = Notice | SupersededNotice | EventNotice

@@ -6,6 +6,7 @@ import orjson
 
 from mlplatform.alerting.channels.channel import AnyNotice, ChannelAdapter, SendContext
 from mlplatform.alerting.outbox import OutboxMessage
+from monitors.notices.approval_notice import ApprovalNotice, approval_webhook
 from monitors.notices.audit_contradiction_notice import AuditContradictionNotice, audit_contradiction_webhook
 from monitors.notices.lost_predictions_notice import RecordingLossNotice, recording_loss_webhook
 from monitors.notices.notice import Notice
@@ -45,6 +46,8 @@ def _body(notice: AnyNotice) -> dict[str, Any]:
             return audit_contradiction_webhook(notice)
         case SupersededNotice():
             return superseded_webhook(notice)
+        case ApprovalNotice():
+            return approval_webhook(notice)
         case PromotionNotice():
             return promotion_webhook(notice)
         case Notice():

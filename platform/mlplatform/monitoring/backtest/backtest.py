@@ -14,7 +14,7 @@ from typing import Final
 
 from mlplatform.context import AppContext
 from mlplatform.errors import NotFoundError, SettingsError
-from mlplatform.monitoring.backtest.backtest_data import BacktestData, ReplaySlot, load_backtest_data
+from mlplatform.monitoring.backtest.backtest_data import BacktestData, ReplaySlot, count_slots, load_backtest_data
 from mlplatform.monitoring.backtest.rule_replay import BaselineTimeline, RuleReplay
 from mlplatform.store.timeouts import long_statements
 from monitors.alerts import Alert, AlertStep, apply_finding, supersede
@@ -73,22 +73,34 @@ class BacktestResult:
 
 @long_statements()
 def run_backtest(
-    context: AppContext, config: AlertsConfig, period: timedelta, *, label_by_label: bool = False
+    context: AppContext,
+    config: AlertsConfig,
+    period: timedelta,
+    *,
+    label_by_label: bool = False,
+    max_slots: int | None = None,
 ) -> BacktestResult:
     """Replay the rules over the last so long; with `label_by_label` those that decide by blocks once more without.
 
-    Raises SettingsError for rules about another model or a length of nothing, NotFoundError before the first champion.
+    Raises SettingsError for rules about another model, a length of nothing, or more than `max_slots` slots, before any
+    is replayed; NotFoundError before the first champion.
     """
-    if config.model != context.pipeline.name:
+    if config.model != context.model_name:
         raise SettingsError(
-            f"these rules watch model {config.model!r} but PLATFORM_PIPELINE is {context.pipeline.name!r}; "
+            f"these rules watch model {config.model!r} but PLATFORM_PIPELINE is {context.model_name!r}; "
             "make them the same"
         )
     if period <= timedelta(0):
         raise SettingsError("a backtest over no time says nothing; write for example --since 30d")
     now = context.clock()
     with context.database.read() as connection:
-        data = load_backtest_data(connection, config, context.pipeline.classes, now - period, now)
+        counted = count_slots(connection, config, now - period, now)
+        if max_slots is not None and counted is not None and counted[0] > max_slots:
+            raise SettingsError(
+                f"it would evaluate {counted[0]:,} slots, and at most {max_slots:,} are replayed here: a replay begins "
+                f"where the versions of that time first served, {counted[1]:%Y-%m-%d %H:%M} UTC"
+            )
+        data = load_backtest_data(connection, config, context.contracts, now - period, now)
     if data is None:
         raise NotFoundError(f"no version of {config.model} has served yet; `platform train` makes the first")
     replay, without_blocks = BacktestRun(data), BacktestRun(data) if label_by_label else None
@@ -246,3 +258,5 @@ def _notes(data: BacktestData) -> Iterator[str]:
             f"{ambiguous} slots lay in a minute in which several classes of hosts answered: which of them gave the "
             "answers before the slot is not kept, so that part of a minute was left out."
         )
+    if data.columns:
+        yield "Columns are counted by the hour: a slot was replayed from the hours that were over."

@@ -10,21 +10,24 @@ from sqlalchemy import Connection
 from mlplatform.feedback import label_history
 from mlplatform.host.clock_steps import slot_at
 from mlplatform.monitoring.backtest import recorded_decisions
+from mlplatform.monitoring.backtest.column_replay import ColumnRuleReplay, ColumnTimeline, load_column_timelines
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LatencyTimeline, LatencyWindow
 from mlplatform.monitoring.backtest.rule_replay import LabelRuleReplay, LatencyRuleReplay, RuleReplay
 from mlplatform.monitoring.detector_inputs import earlier_lags
 from mlplatform.predictions import latency_history
 from mlplatform.promotion import promotion_history
 from mlplatform.promotion.promotion_history import Promotion
+from mlplatform.store.version_contracts import VersionContracts
 from monitors.rules.alerts_config import AlertsConfig, Rule
 from monitors.rules.probation_policy import Probation
 from monitors.statistics.label_maturity import LabelLags
 
-HistoryKind = Literal["labels", "latency"]
+HistoryKind = Literal["labels", "latency", "columns"]
 REPLAYABLE_METRICS: Final[Mapping[str, HistoryKind]] = {
     "accuracy_drop": "labels",
     "class_error": "labels",
     "latency_ratio": "latency",
+    **dict.fromkeys(("column_missing", "column_unseen", "column_range", "column_drift", "column_skew"), "columns"),
 }
 """From what is kept each metric is replayed; one that is missing here is reported as not replayed."""
 _NO_LIMIT: Final = 1_000_000
@@ -45,7 +48,7 @@ class BacktestData:
     """What was stored about a model; `versions` holds those that served in the time asked about."""
 
     model: str
-    classes: tuple[str, ...]
+    classes: Mapping[int, tuple[str, ...]]
     since: datetime
     until: datetime
     promotions: tuple[Promotion, ...]
@@ -59,6 +62,8 @@ class BacktestData:
     probation: Probation
     earlier_lags: Mapping[int, LabelLags] = field(default_factory=dict)
     """By promotion: how late the labels of the versions before came."""
+    columns: Mapping[int, ColumnTimeline] = field(default_factory=dict)
+    """The counts of columns by hour, of each version that takes a table; none where no rule needs them."""
 
     def reads_labels(self, rule: Rule) -> bool:
         """Whether the rule is replayed from labels."""
@@ -67,35 +72,32 @@ class BacktestData:
     def create_replay(self, rule: Rule, version: int) -> RuleReplay:
         """The rule over the version, before its first slot."""
         if self.reads_labels(rule):
-            return LabelRuleReplay(rule, self.classes, self.labels[version], self.earlier_lags, self.probation)
+            return LabelRuleReplay(rule, self.classes[version], self.labels[version], self.earlier_lags, self.probation)
+        if REPLAYABLE_METRICS[rule.metric] == "columns":
+            return ColumnRuleReplay(rule, self.classes[version], self.columns.get(version))
         latencies = self.latencies[version]
-        return LatencyRuleReplay(rule, self.classes, latencies, LatencyWindow(latencies, rule.window))
+        return LatencyRuleReplay(rule, self.classes[version], latencies, LatencyWindow(latencies, rule.window))
 
 
 def load_backtest_data(
-    connection: Connection, config: AlertsConfig, classes: tuple[str, ...], since: datetime, until: datetime
+    connection: Connection, config: AlertsConfig, contracts: VersionContracts, since: datetime, until: datetime
 ) -> BacktestData | None:
     """What the replay of these rules needs; None where no version has served by then.
 
     It begins where the versions that served since then first did: what a rule holds of them at `since` follows from
     all their labels.
     """
-    name = config.model
-    history = sorted(
-        promotion_history.promotion_history(connection, name, limit=_NO_LIMIT), key=lambda promotion: promotion.seq
-    )
-    served = [promotion for promotion in history if promotion.at <= until]
+    name, served = config.model, _served(connection, config.model, until)
     if not served:
         return None
     versions = _serving_versions(served, since)
-    start = min(promotion.at for promotion in served if promotion.to_version in versions)
-    rules = [rule for rule in config.rules if rule.metric in REPLAYABLE_METRICS and not rule.slice]
+    start, rules = _start(served, versions), _replayed_rules(config)
     moments = {rule.name: recorded_decisions.evaluation_times(connection, name, rule.name, start) for rule in rules}
     slots = _slots(config, rules, served, moments, (start, until))
     slow = [rule for rule in rules if REPLAYABLE_METRICS[rule.metric] == "latency"]
     return BacktestData(
         model=name,
-        classes=classes,
+        classes={version: contracts.classes_of(connection, name, version) for version in versions},
         since=since,
         until=until,
         promotions=tuple(served),
@@ -104,7 +106,12 @@ def load_backtest_data(
         baseline_events={
             version: recorded_decisions.baseline_events(connection, name, version) for version in versions
         },
-        labels={version: LabelTimeline(label_history.label_events(connection, name, version)) for version in versions},
+        labels={
+            version: LabelTimeline(
+                label_history.label_events(connection, name, version, contracts.of(connection, name, version).task)
+            )
+            for version in versions
+        },
         latencies={version: _latencies(connection, name, version, slow, slots) for version in versions},
         fired_alerts=tuple(recorded_decisions.fired_alerts(connection, name, since, until)),
         not_replayed={rule.name: _reason_not_replayed(rule) for rule in config.rules if rule not in rules},
@@ -114,7 +121,34 @@ def load_backtest_data(
             for promotion in served
             if promotion.to_version in versions
         },
+        columns=load_column_timelines(connection, contracts, name, versions, rules),
     )
+
+
+def count_slots(
+    connection: Connection, config: AlertsConfig, since: datetime, until: datetime
+) -> tuple[int, datetime] | None:
+    """How many slots a replay of these rules has, and where it begins; None where no version has served by then."""
+    served = _served(connection, config.model, until)
+    if not served:
+        return None
+    start = _start(served, _serving_versions(served, since))
+    return sum((until - start) // config.interval(rule) + 1 for rule in _replayed_rules(config)), start
+
+
+def _served(connection: Connection, name: str, until: datetime) -> list[Promotion]:
+    """The promotions made by then, oldest first."""
+    history = promotion_history.promotion_history(connection, name, limit=_NO_LIMIT)
+    return sorted((made for made in history if made.at <= until), key=lambda promotion: promotion.seq)
+
+
+def _start(served: Sequence[Promotion], versions: frozenset[int]) -> datetime:
+    """Where the first of the versions first served."""
+    return min(promotion.at for promotion in served if promotion.to_version in versions)
+
+
+def _replayed_rules(config: AlertsConfig) -> list[Rule]:
+    return [rule for rule in config.rules if rule.metric in REPLAYABLE_METRICS and not rule.slice]
 
 
 def champion_at(served: Sequence[Promotion], moment: datetime) -> Promotion | None:

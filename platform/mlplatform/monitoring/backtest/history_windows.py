@@ -20,7 +20,7 @@ LabelCell = tuple[str, str, str, float]
 
 
 def _cell_of_row(row: Outcome) -> LabelCell:
-    return counted_source(row.source_sequence, row.source), row.truth, row.label, row.weight
+    return counted_source(row.source_sequence, row.source), row.counted_truth, row.counted_label, row.weight
 
 
 @dataclass

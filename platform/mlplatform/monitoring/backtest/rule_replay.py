@@ -12,6 +12,7 @@ from typing import Final, Protocol, cast
 from mlplatform.monitoring.backtest.history_windows import LabelTimeline, LabelWindow, LatencyTimeline, LatencyWindow
 from mlplatform.monitoring.backtest.recorded_decisions import BaselineEvent
 from mlplatform.monitoring.detector_inputs import MAX_LABELS_PER_READ, budget_start
+from mlplatform.monitoring.rule_inputs import make_baseline
 from mlplatform.promotion.promotion_history import Promotion
 from monitors.alerts import Alert
 from monitors.decisions.decision import decide, resolved_streams
@@ -37,7 +38,7 @@ from monitors.rules.alerts_config import Rule, Source
 from monitors.rules.probation_policy import Probation
 from monitors.statistics.e_detector import has_alarmed
 from monitors.statistics.label_maturity import LabelLags
-from monitors.windows.window import Baseline, HostLatency
+from monitors.windows.window import Baseline
 from monitors.windows.window_counts import LabelCount, Outcome, SourceWindow, WindowCounts
 
 OpenAlerts = Mapping[str, Alert]
@@ -97,13 +98,10 @@ class BaselineTimeline:
         event_count = sum(event.at <= moment for event in self.events)
         if event_count != self._event_count:
             events = self.events[:event_count]
-            accuracy = next((event.numbers for event in events if event.kind == "accuracy"), {"correct": 0, "total": 0})
+            accuracy = next((event.numbers for event in events if event.kind == "accuracy"), None)
             hosts = {event.host_class: event.numbers for event in events if event.kind == "latency"}
-            speeds = {host: HostLatency(numbers["p95_ms"], numbers["calls"]) for host, numbers in hosts.items()}
             self._event_count = event_count
-            self._baseline = Baseline(
-                accuracy["correct"], accuracy["total"], speeds, golden_versions=accuracy.get("versions", 1)
-            )
+            self._baseline = make_baseline(accuracy, hosts)
         return self._baseline
 
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from functools import wraps
+from typing import Final
 
 from mlplatform.context import AppContext
-from mlplatform.errors import StoreUnavailableError
+from mlplatform.errors import PlatformError, StoreUnavailableError
 from mlplatform.store.database import Database
-from monitors.errors import RulesError
+from monitors.errors import MonitorError, RulesError
+from pipelines.errors import PipelineError
+from registry.errors import RegistryError
 
 Check = Callable[[AppContext], Iterator[tuple[str, str]]]
+KNOWN_ERRORS: Final = (PlatformError, MonitorError, PipelineError, RegistryError, OSError)
+"""What a check may raise where something is away or wrong."""
 
 
 def needs_current_store(check: Check) -> Check:
@@ -27,6 +32,14 @@ def needs_current_store(check: Check) -> Check:
             yield "note", "not looked at: the rules cannot be read"
 
     return checked
+
+
+def findings_of(check: Check, context: AppContext) -> list[tuple[str, str]]:
+    """What a check finds; where it cannot be made, a note that says so."""
+    try:
+        return list(check(context))
+    except KNOWN_ERRORS as error:
+        return [("note", f"not looked at: {error}")]
 
 
 def schema_is_current(context: AppContext) -> bool:

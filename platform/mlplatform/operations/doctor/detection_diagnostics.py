@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from sqlalchemy import Connection
 
 from mlplatform.alerting import detector_state
-from mlplatform.context import AppContext, load_environment
+from mlplatform.context import AppContext
 from mlplatform.operations.doctor.check_requirements import needs_current_store
 from mlplatform.operations.doctor.detection_forecasts import load_detection_forecasts
 from mlplatform.promotion import promotion_history
-from monitors.decisions.detectors.detection_power import power_sentence
+from monitors.decisions.detectors.detection_power import classes_sentence, power_sentence
 from monitors.decisions.detectors.label_reading import ReadPosition
 from monitors.decisions.finding import MAX_LATE_SHARE
 from monitors.errors import RulesError
-from monitors.rules.alerts_config import AlertsConfig, Rule, load_rules
+from monitors.rules.alerts_config import AlertsConfig, Rule
 from monitors.rules.quantities import approximate_duration_text, percent_text
 from monitors.rules.shared_budgets import budget_total, budget_total_sentences
 from monitors.statistics.label_maturity import derived_maturity, uncovered_share
@@ -22,7 +22,7 @@ from monitors.statistics.label_maturity import derived_maturity, uncovered_share
 def check_budgets(context: AppContext) -> Iterator[tuple[str, str]]:
     """The sum of all budgets of false alarms, and the rules that have none."""
     try:
-        rules = load_rules(context.settings.alerts_file, load_environment())
+        rules = context.rules
     except RulesError:
         yield "note", "not looked at: the rules cannot be read"
         return
@@ -37,6 +37,8 @@ def check_detection(context: AppContext) -> Iterator[tuple[str, str]]:
     forecasts = load_detection_forecasts(context)
     for forecast in forecasts:
         yield "note" if forecast.later is None else "ok", power_sentence(forecast)
+        if (sentence := classes_sentence(forecast)) is not None:
+            yield "note", sentence
     if not forecasts:
         yield "note", "nothing to say: no champion, or no rule about labels with a budget of false alarms"
 
@@ -44,7 +46,7 @@ def check_detection(context: AppContext) -> Iterator[tuple[str, str]]:
 @needs_current_store
 def check_label_reading(context: AppContext) -> Iterator[tuple[str, str]]:
     """From what age on answers count for each rule that reads delayed labels, and whether labels come later still."""
-    rules = load_rules(context.settings.alerts_file, load_environment())
+    rules = context.rules
     with context.database.read() as connection:
         yield from label_reading_states(connection, rules)
 

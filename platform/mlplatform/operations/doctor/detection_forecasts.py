@@ -23,11 +23,12 @@ def load_detection_forecasts(context: AppContext) -> list[DetectionPower]:
     The simulations are kept by what they rest on, so asking again costs a count of labels for each rule; none runs
     while a connection is held. Raises RulesError where the rules cannot be read.
     """
-    rules, now, classes = context.rules, context.clock(), context.pipeline.classes
+    rules, now = context.rules, context.clock()
     with context.database.read() as connection:
         champion = promotion_history.latest_promotion(connection, rules.model)
         if champion is None:
             return []
+        classes = context.contracts.classes_of(connection, champion.model_name, champion.to_version)
         baseline = load_baseline(connection, champion)
         rates = [
             (rule, labels_per_day(connection, context, rule, champion, now))
@@ -44,7 +45,8 @@ def labels_per_day(
     """How many labels a day the rule may estimate by, of answers of the last 14 days or since the champion serves."""
     period = min(RATE_PERIOD, max(_MIN_PERIOD, now - champion.at))
     windows = {str(source): SourceWindow(now - period, now) for source in rule.sources}
-    counts = load_counts(connection, context.pipeline.classes, _over(rule, period), champion, now, windows)
+    classes = context.contracts.classes_of(connection, champion.model_name, champion.to_version)
+    counts = load_counts(connection, classes, _over(rule, period), champion, now, windows)
     return sum(cell.n for cell in counts.labels_from(rule.sources)) / (period / timedelta(days=1))
 
 

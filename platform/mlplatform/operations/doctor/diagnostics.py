@@ -12,13 +12,15 @@ from mlplatform.alerting import outbox
 from mlplatform.audit import checkpoints
 from mlplatform.audit.checkpoint_verification import find_contradictions
 from mlplatform.context import AppContext, create_context, load_environment
-from mlplatform.errors import PlatformError
+from mlplatform.errors import ModelUnavailableError
 from mlplatform.host.file_permissions import accessible_to_others
 from mlplatform.monitoring.sampling_plan import recent_reviews
 from mlplatform.network.proxies import proxy_variable
-from mlplatform.operations.doctor.check_requirements import needs_current_store, schema_is_current
+from mlplatform.operations.doctor.check_requirements import KNOWN_ERRORS, needs_current_store, schema_is_current
 from mlplatform.operations.doctor.class_label_diagnostics import check_class_labels
+from mlplatform.operations.doctor.column_diagnostics import check_columns
 from mlplatform.operations.doctor.detection_diagnostics import check_budgets, check_detection, check_label_reading
+from mlplatform.operations.doctor.pipeline_diagnostics import check_pipeline
 from mlplatform.operations.label_status import label_status, last_evaluated_retraining, status_sentences
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import clock_faults
@@ -38,11 +40,10 @@ from monitors.errors import MonitorError
 from monitors.rules.alerts_config import Rule, load_rules
 from monitors.statistics.review_sampling import settled_shares
 from monitors.windows.user_metrics import load_function
-from pipelines.errors import PipelineError
 from registry.errors import RegistryError
 
 LOW_DISK_BYTES = 2**30
-KNOWN_ERRORS = (PlatformError, MonitorError, PipelineError, RegistryError, OSError)
+EXAMPLE_CLASSES = ("a", "b", "c")
 
 
 @dataclass(frozen=True)
@@ -157,32 +158,43 @@ def _mlflow(context: AppContext) -> Iterator[tuple[str, str]]:
 
 
 def _model(context: AppContext) -> Iterator[tuple[str, str]]:
-    family = context.pipeline
+    name = context.model_name
     if not schema_is_current(context):
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with context.database.read() as connection:
-        champion = promotion_history.latest_promotion(connection, family.name)
+        champion = promotion_history.latest_promotion(connection, name)
     if champion is None:
-        yield "note", f"{family.name} has no champion yet; `platform train` makes the first one"
+        yield "note", f"{name} has no champion yet; `platform train` makes the first one"
         return
-    alias = context.catalog.alias(family.name, "champion")
+    alias = context.catalog.alias(name, "champion")
     mark = "ok" if alias == champion.to_version else "problem"
-    yield mark, f"{family.name}: champion is version {champion.to_version}, MLflow's alias says {alias}"
+    yield mark, f"{name}: champion is version {champion.to_version}, MLflow's alias says {alias}"
 
 
 def _rules(context: AppContext) -> Iterator[tuple[str, str]]:
     path: Path = context.settings.alerts_file
     rules = load_rules(path, load_environment())
     yield "ok", f"{path}: {len(rules.rules)} rules on {rules.model}"
-    if rules.model != context.pipeline.name:
-        yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {context.pipeline.name}"
-    yield from _user_metrics(rules.rules, context.pipeline.classes)
+    if rules.model != context.model_name:
+        yield "problem", f"{path} watches {rules.model} but PLATFORM_PIPELINE is {context.model_name}"
+    yield from _user_metrics(rules.rules, _known_classes(context))
     if (variable := proxy_variable(os.environ)) and not context.settings.delivery_proxy:
         yield "note", f"notices go directly, not through {variable}; PLATFORM_DELIVERY_PROXY sends them through a proxy"
     for name, channel in rules.channels.items():
         if not channel.is_configured:
             yield "note", f"channel {name} is not configured: nobody is told through it (see .env.example)"
+
+
+def _known_classes(context: AppContext) -> tuple[str, ...]:
+    """The classes of the model's versions; some that stand for them where they cannot be known."""
+    if not schema_is_current(context):
+        return EXAMPLE_CLASSES
+    try:
+        with context.database.read() as connection:
+            return context.contracts.label_rules(connection, context.model_name).counted_names
+    except (ModelUnavailableError, RegistryError):
+        return EXAMPLE_CLASSES
 
 
 def _user_metrics(rules: Sequence[Rule], classes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -214,13 +226,13 @@ def _processes(context: AppContext) -> Iterator[tuple[str, str]]:
         yield "note", "not looked at: the database's tables are not those of this version"
         return
     with context.database.read() as connection:
-        name = context.settings.pipeline
+        name = context.model_name
         alive = [
             heartbeat
             for heartbeat in leases.recent_heartbeats(connection, now - ALIVE_PERIOD, now + ALIVE_PERIOD)
             if heartbeat.is_about(name)
         ]
-        leader = leases.current_holder(connection, leader_lease_name(context.settings.pipeline), now)
+        leader = leases.current_holder(connection, leader_lease_name(context.model_name), now)
         notices = outbox.list_undelivered(connection, name)
     for component in ("api", WATCHER):
         count = sum(heartbeat.component == component for heartbeat in alive)
@@ -246,7 +258,7 @@ def _processes(context: AppContext) -> Iterator[tuple[str, str]]:
 
 @needs_current_store
 def _labels(context: AppContext) -> Iterator[tuple[str, str]]:
-    name = context.pipeline.name
+    name = context.model_name
     with context.database.read() as connection:
         labels = label_status(connection, name, context.clock())
         last = last_evaluated_retraining(connection, name)
@@ -313,10 +325,12 @@ CHECKS: dict[str, Callable[[AppContext], Iterator[tuple[str, str]]]] = {
     "budgets": check_budgets,
     "classes": check_class_labels,
     "label lags": check_label_reading,
+    "pipeline": check_pipeline,
     "model": _model,
     "processes": _processes,
     "labels": _labels,
     "detection": check_detection,
+    "columns": check_columns,
     "doors": _api_access,
     "audit": _audit,
 }

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 from zlib import crc32
 
@@ -15,7 +16,7 @@ import orjson
 
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.store.prediction import PredictionRecord
-from pipelines.input_row import InputRow
+from pipelines.input_row import InputRow, image_form, image_size
 
 FRAME_HEADER: Final = struct.Struct("<II")
 """Length of the payload in bytes and its CRC-32, little-endian, in front of each payload."""
@@ -80,10 +81,16 @@ def encode_prediction(prediction: PredictionWithInput) -> bytes:
 
     Raises TypeError or ValueError for what is no text or number.
     """
-    header = orjson.dumps(
-        {"row": prediction.prediction, "host_class": prediction.host_class, "shape": prediction.input.shape}
-    )
+    form = prediction.input.form
+    described = {"form": form} if prediction.input.is_table_row else {"shape": _image_shape(form)}
+    header = orjson.dumps({"row": prediction.prediction, "host_class": prediction.host_class, **described})
     return len(header).to_bytes(LENGTH_BYTES, "little") + header + prediction.input.content
+
+
+@lru_cache(64)
+def _image_shape(form: str) -> tuple[int, int]:
+    """A picture's sizes, as which its form is written: so were they before there were other inputs."""
+    return image_size(form)
 
 
 def decode_prediction(payload: bytes) -> PredictionWithInput:
@@ -94,7 +101,8 @@ def decode_prediction(payload: bytes) -> PredictionWithInput:
     content_start = LENGTH_BYTES + int.from_bytes(payload[:LENGTH_BYTES], "little")
     header: dict[str, Any] = orjson.loads(payload[LENGTH_BYTES:content_start])
     row = header["row"]
-    row_input = InputRow(tuple(header["shape"]), payload[content_start:])
+    form = str(header["form"]) if "form" in header else image_form(*header["shape"])
+    row_input = InputRow(form, payload[content_start:])
     row_input.check()
     row["at"] = datetime.fromisoformat(row["at"])
     row["image_hash"] = row["image_hash"] or row_input.content_hash

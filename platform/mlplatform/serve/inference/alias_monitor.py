@@ -29,7 +29,7 @@ class AliasMonitor:
         if self._monotonic() < self._next_check_at:
             return
         self._next_check_at = self._monotonic() + CHECK_INTERVAL_SECONDS
-        name = self._context.pipeline.name
+        name = self._context.model_name
         with self._context.database.read() as connection:
             promotion = promotion_history.latest_promotion(connection, name)
         try:

@@ -36,7 +36,7 @@ TIMEOUT_SECONDS: Final = 60.0
 """After so long a process that gives no answer is ended; its first one is preceded by large imports."""
 RESTART_DELAY_SECONDS: Final = 30.0
 """For so long no process is started after one died, so that a machine without memory is not kept busy with that."""
-COMMAND: Final = (sys.executable, "-m", "mlplatform.serve.inference.heatmaps")
+COMMAND: Final = (sys.executable, "-P", "-m", "mlplatform.serve.inference.heatmaps")
 
 
 @dataclass(frozen=True)

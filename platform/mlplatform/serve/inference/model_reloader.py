@@ -21,6 +21,8 @@ from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.target_version import (
     LastKnownChampion,
     TargetVersion,
+    check_inputs,
+    pin_contract,
     pin_digests,
     pinned_digests,
     resolve_target_version,
@@ -30,11 +32,11 @@ from mlplatform.serve.public_errors import public_reason
 from mlplatform.store import leases
 from mlplatform.store.timeouts import reserved_connections
 from pipelines.engines.inference_engine import EngineConfig
-from pipelines.engines.loading import load_engine
 from pipelines.errors import ModelFormatError, PipelineError
 from pipelines.inputs.codec_of import codec_of
+from pipelines.loading import load_engine
 from registry.errors import RegistryError, RegistryUnavailableError
-from registry.model_package import MODEL_FILE, SHA256_TAG, digest_tags
+from registry.model_package import MODEL_FILE, ONNX_FILE, ONNX_SHA256_TAG, SHA256_TAG, digest_tags, read_contract
 
 log = logging.getLogger(__name__)
 
@@ -137,24 +139,33 @@ class ModelReloader:
 
     def _load_verified(self, target: TargetVersion) -> tuple[LoadedModel, Mapping[str, str]]:
         """The version, its files those that were promoted, with their digests."""
-        version, pipeline = target.version, self._context.pipeline
+        version, name = target.version, self._context.model_name
         folder, digests = self._verified_files(target)
-        predictor = load_engine(folder, pipeline.classes, self._backend_config())
-        if not np.isfinite(predictor(codec_of(pipeline.contract.inputs).blank(2))).all():
+        contract = read_contract(folder)
+        pin_contract(self._context, version, contract)
+        predictor = load_engine(folder, contract, self._backend_config())
+        check_inputs(version, contract, predictor)
+        if not np.isfinite(predictor(codec_of(contract.inputs).blank(2))).all():
             raise ModelFormatError(f"version {version} answers numbers that are none; roll back to another version")
         log.info("version %d is answered by %s on %s", version, predictor.name, predictor.device)
         return LoadedModel(
-            pipeline.name, version, predictor, self._context.clock(), folder, digests.get(SHA256_TAG, ""), digests
+            name,
+            version,
+            predictor,
+            self._context.clock(),
+            folder,
+            digests.get(SHA256_TAG) or digests.get(ONNX_SHA256_TAG, ""),
+            digests,
         ), digests
 
     def _verified_files(self, target: TargetVersion) -> tuple[Path, Mapping[str, str]]:
         """The version's folder and digests; what nobody vouches for is not opened."""
-        name, version, pins = self._context.pipeline.name, target.version, target.pinned_digests
+        name, version, pins = self._context.model_name, target.version, target.pinned_digests
         try:
             folder = self._context.catalog.download(name, version, self._context.model_cache)
         except RegistryUnavailableError:
             folder = self._context.model_cache / name / str(version)
-            if pins is None or not (folder / MODEL_FILE).is_file():
+            if pins is None or not any((folder / file).is_file() for file in (MODEL_FILE, ONNX_FILE)):
                 raise
             return folder, verify_digests(folder, version, pins)
         if pins is not None:
@@ -163,7 +174,7 @@ class ModelReloader:
 
     @property
     def _last_known_champion(self) -> LastKnownChampion:
-        return LastKnownChampion(self._context.model_cache / self._context.pipeline.name / "champion.json")
+        return LastKnownChampion(self._context.model_cache / self._context.model_name / "champion.json")
 
     def _write_heartbeat(self) -> None:
         loaded = self._model_slot.current

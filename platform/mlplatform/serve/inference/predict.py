@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -14,14 +14,22 @@ from mlplatform.ids import uuid7
 from mlplatform.predictions.prediction_records import PredictionWithInput
 from mlplatform.promotion.rollouts import CANARY_ROLE, CHAMPION_ROLE
 from mlplatform.recording.recorder import Recorder
-from mlplatform.schema_base import ModelName
 from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import BatchResult
+from mlplatform.serve.inference.decoded_request import DecodedRequest
 from mlplatform.serve.inference.idempotency import IdempotencyCache, deterministic_ids
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
+from mlplatform.serve.inference.predict_result import PredictResult
 from mlplatform.serve.inference.prediction_cache import CachedInference
 from mlplatform.serve.inference.raw_tensor import RawTensor
-from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder, is_small_png, occurs_in_images
+from mlplatform.serve.inference.request_decoder import (
+    Decoder,
+    Decoders,
+    ImageDecoder,
+    image_decoder,
+    is_small_png,
+    occurs_in_images,
+)
 from mlplatform.serve.inference.request_fields import (
     MAX_TAGS,
     SMALL_BODY_BYTES,
@@ -34,7 +42,7 @@ from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from mlplatform.serve.observability.request_timing import InFlight, RequestObserver, RequestTiming
 from mlplatform.serve.observability.trace_context import add_trace_tag, parse_traceparent
-from mlplatform.serve.schemas import PredictionOut, PredictOut
+from mlplatform.serve.schemas import PredictOut
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.store.prediction import PredictionRecord
 from pipelines.batch import Batch
@@ -46,7 +54,7 @@ BASE64_IMAGE_PREFIXES: Final = (b"iVBOR", b"/9j", b"\\")
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """A request's content: JSON body, picture bytes, a raw tensor, or what another protocol decodes; and who asks.
+    """A request's content: JSON body, pictures' bytes, a raw tensor, or what another protocol decodes; and who asks.
 
     `version` is the one version that may answer, None for whichever serves. A request sent again under its
     `idempotency_key` gets the same answer.
@@ -58,60 +66,10 @@ class PredictRequest:
     request_id: str = ""
     tags: str = ""
     tensor: RawTensor | None = None
-    decode: Callable[[ImageDecoder], DecodedRequest] | None = None
+    decode: Callable[[Decoder], DecodedRequest] | None = None
     version: int | None = None
     idempotency_key: str = ""
     traceparent: str = ""
-
-
-@dataclass(frozen=True)
-class PredictResult:
-    """What a request became: its records, and what is said about it."""
-
-    model: LoadedModel
-    rows: list[PredictionWithInput] = field(repr=False)
-    request_id: str
-    latency_ms: float
-    recorded: bool
-
-    def to_response(self) -> PredictOut:
-        """The reply as a model."""
-        classes, model = self.model.predictor.classes, ModelName(name=self.model.name, version=self.model.version)
-        predictions = [
-            PredictionOut(
-                id=row.prediction.id,
-                label=row.prediction.label,
-                confidence=row.prediction.confidence,
-                probabilities=dict(zip(classes, row.prediction.probabilities, strict=True)),
-                model=model,
-            )
-            for row in self.rows
-        ]
-        return PredictOut(
-            request_id=self.request_id, predictions=predictions, latency_ms=self.latency_ms, recorded=self.recorded
-        )
-
-    def to_json(self) -> bytes:
-        """The same as JSON, without the time a model takes to be checked."""
-        classes, model = self.model.predictor.classes, {"name": self.model.name, "version": self.model.version}
-        predictions = [
-            {
-                "id": row.prediction.id,
-                "label": row.prediction.label,
-                "confidence": row.prediction.confidence,
-                "probabilities": dict(zip(classes, row.prediction.probabilities, strict=True)),
-                "model": model,
-            }
-            for row in self.rows
-        ]
-        return orjson.dumps(
-            {
-                "request_id": self.request_id,
-                "predictions": predictions,
-                "latency_ms": self.latency_ms,
-                "recorded": self.recorded,
-            }
-        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +77,7 @@ class PredictionService:
     """Answers the prediction requests of one server; used from its event loop."""
 
     clock: Clock
-    decoder: ImageDecoder
+    decoders: Decoders
     model_slot: ModelSlot
     rollout_router: RolloutRouter
     inference: CachedInference
@@ -170,11 +128,12 @@ class PredictionService:
         """
         # Decode: small bodies here, larger ones on a thread.
         champion = self.model_slot.get()
+        decoder = self.decoders.of(champion.predictor)
         started_ns = time.perf_counter_ns()
         decoded = (
-            _decode(request, self.decoder)
-            if _is_small(request)
-            else await self.thread_pool.run(_decode, request, self.decoder)
+            _decode(request, decoder)
+            if _is_small(request, decoder)
+            else await self.thread_pool.run(_decode, request, decoder)
         )
         decode_seconds = timing.record_stage("decode", started_ns).seconds
         trace = parse_traceparent(request.traceparent) if request.traceparent else None
@@ -183,18 +142,22 @@ class PredictionService:
             decoded.fields.get("request_id") or request.request_id or (trace.trace_id if trace else _request_id())
         )
 
-        rows = self.decoder.codec.rows(decoded.batch)
+        codec = decoder.codec
+        rows = codec.rows(decoded.batch) if decoded.rows is None else decoded.rows
+        identities = rows if codec.identifies else None
 
         # Infer: the version that this client meets; where a canary fails, the champion.
         model, role = self.rollout_router.route(champion, client_id or request_id, request.version)
         computed = (
-            await self._predict_with_canary(model, decoded.batch, rows, version_requested=request.version is not None)
+            await self._predict_with_canary(
+                model, decoded.batch, identities, version_requested=request.version is not None
+            )
             if role == CANARY_ROLE
             else None
         )
         if computed is None:
             model, role = champion, CHAMPION_ROLE
-            computed = await self.inference.infer(champion, decoded.batch, rows)
+            computed = await self.inference.infer(champion, decoded.batch, identities)
         timing.record_inference(computed.seconds)
         spent_ms = (decode_seconds + computed.seconds) * 1000
 
@@ -208,6 +171,9 @@ class PredictionService:
             deterministic_ids(request.idempotency_key, client_id, model.version, rows)
             if request.idempotency_key
             else None,
+            decoded.references,
+            decoded.subjects,
+            [add_trace_tag(tags, trace, request_id, MAX_TAGS) for tags in decoded.row_tags],
         )
         started_ns = time.perf_counter_ns()
         records = _prediction_records(self.clock(), model, rows, computed, context)
@@ -225,7 +191,7 @@ class PredictionService:
         return PredictResult(model, records, request_id, round(spent_ms, 3), lost == 0)
 
     async def _predict_with_canary(
-        self, model: LoadedModel, batch: Batch, rows: Sequence[InputRow], *, version_requested: bool
+        self, model: LoadedModel, batch: Batch, rows: Sequence[InputRow] | None, *, version_requested: bool
     ) -> BatchResult | None:
         """What the canary answers, counted; None where it fails.
 
@@ -262,6 +228,10 @@ class _ResponseContext:
     role: str
     latency_ms: float
     ids: Sequence[str] | None
+    references: Sequence[str]
+    subjects: Sequence[str]
+    row_tags: Sequence[dict[str, str]]
+    """Each row's own, in place of `tags`; empty where all rows share those."""
 
 
 def _prediction_records(
@@ -272,8 +242,7 @@ def _prediction_records(
     response_context: _ResponseContext,
 ) -> list[PredictionWithInput]:
     """The records of a request that was answered."""
-    host, classes = host_class(), model.predictor.classes
-    highest = [(max(shares), shares) for shares in computed.probabilities.tolist()]
+    host = host_class()
     return [
         PredictionWithInput(
             PredictionRecord(
@@ -282,36 +251,40 @@ def _prediction_records(
                 model_name=model.name,
                 model_version=model.version,
                 image_hash="",
-                label=classes[shares.index(confidence)],
-                probabilities=[round(share, 6) for share in shares],
-                confidence=min(confidence, 1.0),
+                label=answer.label,
+                probabilities=[round(share, 6) for share in answer.shares],
+                confidence=answer.confidence,
                 latency_ms=response_context.latency_ms,
                 request_id=response_context.request_id,
                 client_id=response_context.client_id,
-                tags=response_context.tags or None,
+                tags=(response_context.row_tags[index] if response_context.row_tags else response_context.tags) or None,
                 role=response_context.role,
+                reference=response_context.references[index] if response_context.references else "",
+                subject=response_context.subjects[index] if response_context.subjects else "",
+                label_class=answer.counted_as,
             ),
             rows[index],
             host,
         )
-        for index, (confidence, shares) in enumerate(highest)
+        for index, answer in enumerate(model.predictor.reader.answers(computed.probabilities))
     ]
 
 
-def _decode(predict_request: PredictRequest, decoder: ImageDecoder) -> DecodedRequest:
+def _decode(predict_request: PredictRequest, decoder: Decoder) -> DecodedRequest:
     validate_text(predict_request.client_id, "client_id")
     validate_text(predict_request.request_id, "request_id")
     if predict_request.decode is not None:
         return predict_request.decode(decoder)
     if predict_request.body is not None:
         return decoder.decode_json(predict_request.body)
+    pictures = image_decoder(decoder)
     tags = parse_tags(predict_request.tags) if predict_request.tags else validate_tags(None)
     if predict_request.tensor is not None:
-        return DecodedRequest(predict_request.tensor.to_model_input(decoder), {}, tags)
-    return DecodedRequest(decoder.decode(predict_request.images), {}, tags)
+        return DecodedRequest(predict_request.tensor.to_model_input(pictures), {}, tags)
+    return DecodedRequest(pictures.decode(predict_request.images), {}, tags)
 
 
-def _is_small(predict_request: PredictRequest) -> bool:
+def _is_small(predict_request: PredictRequest, decoder: Decoder) -> bool:
     """Whether decoding takes no longer than handing the work to a thread would."""
     if predict_request.decode is not None:
         return False
@@ -320,6 +293,8 @@ def _is_small(predict_request: PredictRequest) -> bool:
     if predict_request.body is not None:
         body = predict_request.body
         return len(body) <= SMALL_BODY_BYTES and not (
-            occurs_in_images(body, b'"') and any(mark in body for mark in BASE64_IMAGE_PREFIXES)
+            isinstance(decoder, ImageDecoder)
+            and occurs_in_images(body, b'"')
+            and any(mark in body for mark in BASE64_IMAGE_PREFIXES)
         )
     return len(predict_request.images) == 1 and is_small_png(predict_request.images[0])

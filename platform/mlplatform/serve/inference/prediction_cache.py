@@ -19,6 +19,7 @@ from mlplatform.serve.inference.batcher import Batcher, BatchResult
 from mlplatform.serve.inference.model_slot import LoadedModel
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.settings import Settings
+from pipelines.answers import AnswerReader
 from pipelines.batch import Batch
 from pipelines.input_row import InputRow
 
@@ -45,9 +46,9 @@ class PredictionCache:
     """Probabilities by key, at most `size` of them here; 0 keeps none."""
 
     def __init__(
-        self, size: int, classes: int, shared: SharedCache | None = None, clock: Callable[[], float] = time.monotonic
+        self, size: int, shared: SharedCache | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.size, self._classes, self._clock = size, classes, clock
+        self.size, self._clock = size, clock
         self._shared = shared if size else None
         self._entries: OrderedDict[str, ProbabilityRow] = OrderedDict()
         self._lock = threading.Lock()
@@ -72,9 +73,9 @@ class PredictionCache:
         return rows
 
     def lookup_shared(
-        self, keys: Sequence[str], local_rows: list[ProbabilityRow | None]
+        self, keys: Sequence[str], local_rows: list[ProbabilityRow | None], reader: AnswerReader
     ) -> list[ProbabilityRow | None]:
-        """What is known here, completed by what other servers know."""
+        """What is known here, completed by what other servers know of a model whose outputs are read so."""
         missing = [key for key, row in zip(keys, local_rows, strict=True) if row is None]
         if not missing or self._shared is None or not self.may_block:
             return local_rows
@@ -83,7 +84,7 @@ class PredictionCache:
         except Exception as error:  # noqa: BLE001 - whatever it is, the model can be asked
             self._back_off(error)
             return local_rows
-        rows = {key: self._decode_row(value) for key, value in shared_values.items() if value is not None}
+        rows = {key: _decode_row(value, reader) for key, value in shared_values.items() if value is not None}
         self._store({key: row for key, row in rows.items() if row is not None})
         return [rows.get(key) if row is None else row for key, row in zip(keys, local_rows, strict=True)]
 
@@ -108,13 +109,6 @@ class PredictionCache:
                 self._entries.move_to_end(key)
             while len(self._entries) > self.size:
                 self._entries.popitem(last=False)
-
-    def _decode_row(self, value: bytes) -> ProbabilityRow | None:
-        """The probabilities in these bytes; None where they cannot be any."""
-        if len(value) != 4 * self._classes:
-            return None
-        row = np.frombuffer(value, dtype="<f4").astype(np.float32)
-        return row if np.isfinite(row).all() and abs(float(row.sum()) - 1.0) < 1e-3 and row.min() >= 0 else None
 
     def _back_off(self, error: Exception) -> None:
         log.warning("the shared cache of answers is left alone for %g s: %s", BACK_OFF_SECONDS, error)
@@ -144,7 +138,15 @@ class RedisCache:
         pipe.execute()
 
 
-def build_cache(settings: Settings, classes: int) -> PredictionCache:
+def _decode_row(value: bytes, reader: AnswerReader) -> ProbabilityRow | None:
+    """The outputs in these bytes; None where they cannot be those of such a model."""
+    if len(value) != 4 * reader.width:
+        return None
+    row = np.frombuffer(value, dtype="<f4").astype(np.float32)
+    return row if reader.is_sound(row) else None
+
+
+def build_cache(settings: Settings) -> PredictionCache:
     """The cache that settings describe; without the redis library the shared part is left out, in words."""
     shared: SharedCache | None = None
     if settings.redis_url and settings.cache_answers:
@@ -154,7 +156,7 @@ def build_cache(settings: Settings, classes: int) -> PredictionCache:
             log.warning("PLATFORM_REDIS_URL is set and the redis library is missing: pip install 'mlplatform[redis]'")
         except ValueError as error:
             log.warning("PLATFORM_REDIS_URL is no address of a Redis server (%s); answers are not shared", error)
-    return PredictionCache(settings.cache_answers, classes, shared)
+    return PredictionCache(settings.cache_answers, shared)
 
 
 def cache_key(model: str, identity: str, content: str) -> str:
@@ -184,14 +186,18 @@ class CachedInference:
     count_lookups: Callable[[str, int], None]
     """Is told an outcome (`here`, `shared`, `miss`) and how many rows had it."""
 
-    async def infer(self, model: LoadedModel, batch: Batch, rows: Sequence[InputRow]) -> BatchResult:
-        """Probabilities (n, classes) of a batch, whose rows are given in their canonical form, without blocking."""
-        if not self.cache.size:
+    async def infer(self, model: LoadedModel, batch: Batch, rows: Sequence[InputRow] | None) -> BatchResult:
+        """Probabilities (n, classes) of a batch without blocking; `rows` are its rows in their canonical form.
+
+        None where that does not say all that the model reads, so that nothing may be remembered by it.
+        """
+        if rows is None or not self.cache.size:
             return await self.batcher.run(model, batch)
         lookup = self._lookup_local(model, rows)
         missing = lookup.missing_indices()
         if missing and self.cache.may_block:
-            known = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows)
+            reader = model.predictor.reader
+            known = await self.thread_pool.run(self.cache.lookup_shared, lookup.keys, lookup.rows, reader)
             shared = _CacheLookup(lookup.keys, known)
             self.count_lookups("shared", len(missing) - len(shared.missing_indices()))
             lookup, missing = shared, shared.missing_indices()

@@ -7,21 +7,31 @@ say of themselves, before anything is allocated for them.
 import base64
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
+from typing import Protocol
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from mlplatform.errors import InvalidInputError, TooLargeError
-from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES, check_amounts, validate_tags, validate_text
+from mlplatform.serve.inference.decoded_request import DecodedRequest
+from mlplatform.serve.inference.request_fields import (
+    SMALL_BODY_BYTES,
+    check_amounts,
+    validate_references,
+    validate_tags,
+    validate_text,
+)
+from mlplatform.serve.inference.row_decoder import RowDecoder
 from pipelines.batch import Batch
 from pipelines.data import image_batch
 from pipelines.edge.request_payloads import JsonLimits, describe_value
+from pipelines.image.grey_png import encode_png
 from pipelines.image.image_decoding import (
     MIN_COUNTED_SIDE,
     PNG_SIGNATURE,
@@ -33,10 +43,14 @@ from pipelines.image.image_decoding import (
 )
 from pipelines.inputs.image_codec import ImageCodec
 from pipelines.inputs.input_codec import InputCodec
+from pipelines.inputs.table_codec import TableCodec
+from registry.model_contract import ImageInputs, Inputs, TableInputs
 
 SMALL_IMAGE_PIXELS = 128 * 128
 LARGE_IMAGE_PIXELS = 10**6
 """Pictures of more are decoded one at a time: some forms take fifteen bytes for a pixel meanwhile."""
+MAX_DECODERS = 16
+FIELDS = frozenset({"images", "client_id", "references", "request_id", "tags"})
 GreyImage = NDArray[np.uint8]
 
 
@@ -45,13 +59,47 @@ def occurs_in_images(body: bytes, mark: bytes) -> bool:
     return body.find(mark, body.find(b"["), body.rfind(b"]")) >= 0
 
 
-@dataclass(frozen=True)
-class DecodedRequest:
-    """The rows of one request for the model, its names for client and request, and its tags."""
+class HasInputs(Protocol):
+    """A model that says what it takes."""
 
-    batch: Batch
-    fields: dict[str, str]
-    tags: dict[str, str]
+    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class Decoders:
+    """A server's decoders, one for each kind of input among the models that it loads; they share its limits."""
+
+    max_images: int
+    max_pixels: float
+    max_request_pixels: float = inf
+    polarity: Polarity = "auto"
+    large_image_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _by_inputs: dict[int, tuple[Inputs, "Decoder"]] = field(default_factory=dict, repr=False, compare=False)
+    """By the identity of the inputs, which are held here so that it stays theirs: hashing a wide table is dear."""
+
+    def of(self, model: HasInputs) -> "Decoder":
+        """What decodes for this model."""
+        known = self._by_inputs.get(id(model.inputs))
+        if known is None:
+            if len(self._by_inputs) >= MAX_DECODERS:  # a server follows many versions in its life
+                self._by_inputs.clear()
+            known = self._by_inputs[id(model.inputs)] = model.inputs, self._make(model.inputs)
+        return known[1]
+
+    def _make(self, inputs: Inputs) -> "Decoder":
+        if isinstance(inputs, TableInputs):
+            return RowDecoder(TableCodec(inputs.columns), self.max_images)
+        if not isinstance(inputs, ImageInputs):
+            raise InvalidInputError(f"nothing decodes requests for {inputs}; serve a model of pictures or of a table")
+        return ImageDecoder(
+            inputs.height,
+            inputs.width,
+            self.max_images,
+            self.max_pixels,
+            self.max_request_pixels,
+            self.polarity,
+            self.large_image_lock,
+        )
 
 
 @dataclass(frozen=True)
@@ -72,6 +120,11 @@ class ImageDecoder:
         """What else is done with such pictures."""
         return ImageCodec(self.height, self.width)
 
+    @property
+    def wanted(self) -> str:
+        """What this model takes, for whoever sends something else."""
+        return f'this model takes pictures of {self.height}×{self.width}: send {{"images": [...]}} as JSON, or files'
+
     def check_amounts(self, body: bytes) -> None:
         """Raise TooLargeError or InvalidInputError for a JSON text of more than the most pictures hold, unparsed."""
         if len(body) > SMALL_BODY_BYTES:
@@ -86,11 +139,11 @@ class ImageDecoder:
         except orjson.JSONDecodeError as error:
             raise InvalidInputError(f"the body is not JSON ({error}); NaN and Infinity are not JSON") from error
         if not isinstance(document, dict) or not isinstance(document.get("images"), list):
-            raise InvalidInputError('the body must be an object with a list "images"')
-        unknown = set(document) - {"images", "client_id", "request_id", "tags"}
+            raise InvalidInputError(f'the body must be an object with a list "images"; {self.wanted}')
+        unknown = document.keys() - FIELDS
         if unknown:
             raise InvalidInputError(
-                f"unknown field {describe_value(min(unknown))}; allowed: images, client_id, request_id, tags"
+                f"unknown field {describe_value(min(unknown))}; allowed: {', '.join(sorted(FIELDS))}. {self.wanted}"
             )
         texts = {key: document[key] for key in ("client_id", "request_id") if key in document}
         for key, value in texts.items():
@@ -101,8 +154,20 @@ class ImageDecoder:
         ):
             images = self._decode_integers(items)
             if images is not None:
-                return DecodedRequest(image_batch(images), texts, validate_tags(document.get("tags")))
-        return DecodedRequest(self.decode(items), texts, validate_tags(document.get("tags")))
+                return self._request(image_batch(images), texts, document)
+        return self._request(self.decode(items), texts, document)
+
+    def _request(self, batch: Batch, texts: dict[str, str], document: Mapping[str, object]) -> DecodedRequest:
+        references = validate_references(document["references"], len(batch)) if "references" in document else ()
+        return DecodedRequest(batch, texts, validate_tags(document.get("tags")), references)
+
+    def example(self, seed: int) -> bytes:
+        """A PNG, to measure with."""
+        return encode_png(np.random.default_rng(seed).integers(0, 256, (self.height, self.width), dtype=np.uint8))
+
+    def decode_example(self, sent: bytes) -> Batch:
+        """The picture of such a PNG."""
+        return self.decode([sent])
 
     def _decode_integers(self, items: Sequence[object]) -> GreyImage | None:
         """Pixel arrays of whole numbers, the usual case, read at once; None where anything else is among them."""
@@ -179,6 +244,24 @@ class ImageDecoder:
                 return decode_image(header, self.polarity, self.height, self.width), decode_cost
         except ImageDecodeError as error:
             raise InvalidInputError(f"{name} {error}") from error
+
+
+Decoder = ImageDecoder | RowDecoder
+"""What decodes the requests for one model."""
+
+
+def image_decoder(decoder: Decoder) -> ImageDecoder:
+    """The decoder, where it is one of pictures; raises InvalidInputError that says what the model takes."""
+    if isinstance(decoder, ImageDecoder):
+        return decoder
+    raise InvalidInputError(f"{decoder.wanted}; it takes no pictures")
+
+
+def row_decoder(decoder: Decoder) -> RowDecoder:
+    """The decoder, where it is one of rows; raises InvalidInputError that says what the model takes."""
+    if isinstance(decoder, RowDecoder):
+        return decoder
+    raise InvalidInputError(f"{decoder.wanted}; it takes no rows")
 
 
 def is_small_png(data: bytes) -> bool:

@@ -77,7 +77,7 @@ class RolloutRouter:
     def refresh(self) -> None:
         """Look for the running rollout once: load its challenger, drop one that is not, end a rollout that fails."""
         with self._context.database.read() as connection:
-            rollout = rollouts.running_rollout(connection, self._context.pipeline.name)
+            rollout = rollouts.running_rollout(connection, self._context.model_name)
         champion, challenger = self._model_slot.current, self._challenger
         if rollout is None or champion is None or champion.version != rollout.beside:
             self._challenger = None

@@ -19,8 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from mlplatform.context import AppContext
 from mlplatform.errors import StoreUnavailableError
 from mlplatform.predictions import shadow_predictions
@@ -173,17 +171,16 @@ class ShadowInference:
             return
         spent_ms = (time.perf_counter() - started_at) * 1000 / len(tasks)
         now = self._context.clock()
-        for task, row in zip(tasks, probabilities, strict=True):
-            best = int(np.argmax(row))
+        for task, answer in zip(tasks, model.predictor.reader.answers(probabilities), strict=True):
             self._unwritten.append(
                 ShadowPrediction(
                     prediction_id=task.prediction_id,
                     model_version=model.version,
                     trial_id=task.rollout_id,
                     at=now,
-                    label=model.predictor.classes[best],
-                    probabilities=[round(float(share), 6) for share in row],
-                    confidence=min(1.0, float(row[best])),
+                    label=answer.label,
+                    probabilities=[round(share, 6) for share in answer.shares],
+                    confidence=answer.confidence,
                     latency_ms=spent_ms,
                 )
             )

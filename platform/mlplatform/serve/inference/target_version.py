@@ -15,8 +15,11 @@ from mlplatform.alerting import evaluations
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, StoreUnavailableError
 from mlplatform.promotion import promotion_history, quarantines
+from pipelines.engines.inference_engine import InferenceEngine
+from pipelines.errors import ModelFormatError
 from registry.catalog import CHAMPION
 from registry.errors import CorruptModelError
+from registry.model_contract import ImageInputs, ModelContract, TableInputs
 from registry.model_package import DIGEST_TAGS, digest_tags
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ def resolve_target_version(context: AppContext) -> TargetVersion | None:
 
     Raises StoreUnavailableError, RegistryError, and ConflictError for an alias that names a version in quarantine.
     """
-    name = context.pipeline.name
+    name = context.model_name
     with context.database.read() as connection:
         promotion = promotion_history.latest_promotion(connection, name)
         quarantined = quarantines.quarantined_versions(connection, name) if promotion is None else {}
@@ -50,18 +53,47 @@ def resolve_target_version(context: AppContext) -> TargetVersion | None:
 def pinned_digests(context: AppContext, version: int) -> Mapping[str, str] | None:
     """The digests noted when the version was promoted, or first served."""
     with context.database.read() as connection:
-        baselines = evaluations.load_baselines(connection, context.pipeline.name, version)
+        baselines = evaluations.load_baselines(connection, context.model_name, version)
     return baselines.get(evaluations.ARTIFACT_DIGESTS, {}).get("")
 
 
 def pin_digests(context: AppContext, version: int, digests_by_tag: Mapping[str, str]) -> None:
     """Pin what the registry vouched for, where nothing is pinned yet: versions promoted before this was done."""
-    name, now = context.pipeline.name, context.clock()
+    name, now = context.model_name, context.clock()
     try:
         with context.database.write() as connection:
             evaluations.store_baseline(connection, name, version, evaluations.ARTIFACT_DIGESTS, "", digests_by_tag, now)
     except StoreUnavailableError as error:
         log.warning("the digests of version %d are not pinned yet: %s", version, error)
+
+
+def pin_contract(context: AppContext, version: int, contract: ModelContract) -> None:
+    """Pin what the version's files say that it takes and answers, as `pin_digests` does.
+
+    Raises CorruptModelError where something else is pinned.
+    """
+    try:
+        with context.database.write() as connection:
+            context.contracts.pin(connection, contract, context.model_name, version, context.clock())
+    except StoreUnavailableError as error:
+        log.warning("the contract of version %d is not compared with the one that is pinned: %s", version, error)
+
+
+def check_inputs(version: int, contract: ModelContract, predictor: InferenceEngine) -> None:
+    """Raise ModelFormatError unless the version takes what its contract says: rows, or grey pictures of that size."""
+    inputs = contract.inputs
+    if isinstance(inputs, TableInputs):
+        return  # its graph was held against the contract before it was opened
+    if not isinstance(inputs, ImageInputs) or inputs.channels != 1:
+        raise ModelFormatError(
+            f"version {version} takes neither grey pictures nor rows, and nothing else is served; roll back"
+        )
+    height, width = predictor.image_size
+    if (height, width) != (inputs.height, inputs.width):
+        raise ModelFormatError(
+            f"version {version} takes pictures of {height}×{width}, and its contract says "
+            f"{inputs.height}×{inputs.width}; register it again"
+        )
 
 
 def verify_digests(folder: Path, version: int, pinned_digests: Mapping[str, str]) -> Mapping[str, str]:

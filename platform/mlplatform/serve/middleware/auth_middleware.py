@@ -22,6 +22,7 @@ from mlplatform.auth.rate_limit import RateDecision, RateLimiter, client_network
 from mlplatform.clock import Clock
 from mlplatform.serve.problem_details import (
     REALM,
+    accepts_html,
     cross_site_problem,
     duplicate_header_problem,
     forbidden_problem,
@@ -31,12 +32,18 @@ from mlplatform.serve.problem_details import (
 
 log = logging.getLogger(__name__)
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready"})
+PUBLIC_PATHS: Final = frozenset(
+    {"/healthz", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready", "/favicon.ico"}
+)
 """What load balancers and orchestrators ask, who carry no key."""
+PUBLIC_PREFIXES: Final = ("/assets/",)
+"""The package's own style and script, which the page of a refusal loads as well."""
 _READ, _WRITE = frozenset({"GET", "HEAD"}), frozenset({"POST"})
 _ANY: Final = frozenset(SCOPES)
 AUDIT_SCOPES: Final = frozenset({"audit"})
 """Who may see how the server does."""
+REVIEW_SCOPES: Final = frozenset({"review"})
+"""Who may label by hand, and need not see what the model answered."""
 SCOPE_RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
     ("/v1/predict", _WRITE, frozenset({"predict"})),
     ("/v1/explain", _WRITE, frozenset({"predict", "audit"})),
@@ -51,6 +58,14 @@ SCOPE_RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
     ("/version", _READ, frozenset({"predict"})),
     ("/metrics", _READ, AUDIT_SCOPES),
     ("/alerts", _READ, AUDIT_SCOPES),
+    ("/models", _READ, AUDIT_SCOPES),
+    ("/review", _READ, AUDIT_SCOPES | REVIEW_SCOPES),
+    ("/review", _WRITE, REVIEW_SCOPES),
+    ("/versions", _READ, AUDIT_SCOPES),
+    ("/retrainings", _READ, AUDIT_SCOPES),
+    ("/rules", _READ | _WRITE, AUDIT_SCOPES),
+    ("/audit", _READ, AUDIT_SCOPES),
+    ("/keys", _READ, AUDIT_SCOPES),
     ("/docs", _READ, _ANY),
     ("/redoc", _READ, _ANY),
     ("/openapi.json", _READ, _ANY),
@@ -68,7 +83,7 @@ FAILURE_BURST: Final = 20
 
 def required_scopes(method: str, path: str) -> frozenset[str]:
     """The scopes of which one is enough; none for what is open to everybody."""
-    if path in PUBLIC_PATHS and method in _READ:
+    if method in _READ and (path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)):
         return frozenset()
     if path == "/" and method in _READ:
         return AUDIT_SCOPES
@@ -287,8 +302,7 @@ def _with_auth_challenge(response: JSONResponse, scope: Scope, text: str, addres
     if response.status_code == 401:
         bearer = f'Bearer {REALM}, error="invalid_token"' if text else f"Bearer {REALM}"
         basic = f'Basic {REALM}, charset="UTF-8"'
-        page = any(name == b"accept" and b"text/html" in value for name, value in scope["headers"])
-        response.headers["www-authenticate"] = f"{basic}, {bearer}" if page else bearer
+        response.headers["www-authenticate"] = f"{basic}, {bearer}" if accepts_html(scope) else bearer
         presented = api_key.parse(text)
         named = (
             f"key {presented.id} is not good" if presented is not None else "no key" if not text else "what is no key"

@@ -7,18 +7,29 @@ from typing import Any, Final
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from mlplatform.errors import NotFoundError
 from mlplatform.promotion.rollouts import CANARY_ROLE
+from mlplatform.serve.inference.decoded_request import DecodedRequest
 from mlplatform.serve.inference.idempotency import idempotency_key
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
 from mlplatform.serve.inference.predict import PredictionService, PredictRequest
-from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder
-from mlplatform.serve.inference.request_fields import parse_tags, validate_text
+from mlplatform.serve.inference.request_decoder import Decoder
+from mlplatform.serve.inference.request_fields import (
+    parse_row_texts,
+    parse_tags_text,
+    refuse_subjects,
+    validate_references,
+    validate_tags,
+    validate_text,
+)
 from mlplatform.serve.inference.rollout_router import RolloutRouter
+from mlplatform.serve.inference.row_decoder import RowDecoder
 from mlplatform.serve.observability.trace_context import TRACEPARENT
 from mlplatform.serve.openapi_examples import response_example
+from mlplatform.serve.protocols.v2_columns import column_datatype, read_columns
 from mlplatform.serve.protocols.v2_schemas import (
     ERROR_RESPONSES,
     INFER_OPENAPI,
@@ -42,7 +53,8 @@ from mlplatform.serve.protocols.v2_tensors import (
     render_response,
 )
 from mlplatform.serve.schemas import PROBLEM_RESPONSES, PredictOut
-from pipelines.pipeline import Pipeline
+from pipelines.answers import ClassReader
+from registry.model_contract import ImageInputs, Inputs, TableInputs
 
 JSON_LENGTH_HEADER: Final = "inference-header-content-length"
 EXTENSIONS: Final = ("binary_tensor_data", "classification")
@@ -56,27 +68,34 @@ class V2Request:
     json_length: str | None
     inference_request: InferenceRequest | None = None
 
-    def parse(self, decoder: ImageDecoder) -> InferenceRequest:
+    def parse(self, decoder: Decoder) -> InferenceRequest:
         """What the bytes ask for."""
         return parse_request(self.body, self.json_length, decoder.check_amounts)
 
-    def decode(self, decoder: ImageDecoder) -> DecodedRequest:
-        """The images and names of the request."""
+    def decode(self, decoder: Decoder) -> DecodedRequest:
+        """The pictures or rows and the names of the request."""
         self.inference_request = inference = self.parse(decoder)
         client_id = inference.parameters.get("client_id", "")
         for name, text in (("client_id", client_id), ("id", inference.id)):
             validate_text(text, name)
-        tags = parse_tags(inference.parameters.get("tags", "{}"))  # parameters of the protocol hold no objects
-        return DecodedRequest(
-            inference.to_model_input(decoder), {"client_id": client_id, "request_id": inference.id}, tags
+        tags = parse_tags_text(inference.parameters.get("tags", "{}"))  # parameters of the protocol hold no objects
+        fields = {"client_id": client_id, "request_id": inference.id}
+        references, subjects = (
+            parse_row_texts(inference.parameters.get(name, "null"), name) for name in ("references", "subjects")
         )
+        if isinstance(decoder, RowDecoder):
+            parsed = read_columns(inference.tensors, inference.rest, decoder)
+            return decoder.request_of(parsed, {**fields, "references": references, "subjects": subjects, "tags": tags})
+        refuse_subjects(subjects)
+        batch = inference.to_model_input(decoder)
+        return DecodedRequest(batch, fields, validate_tags(tags), validate_references(references, len(batch)))
 
 
 @dataclass(frozen=True)
 class V2Models:
     """The loaded versions by the names and numbers under which the protocol asks for them."""
 
-    pipeline: Pipeline
+    name: str
     model_slot: ModelSlot
     rollout_router: RolloutRouter
 
@@ -100,28 +119,39 @@ class V2Models:
 
     def check_name(self, name: str) -> None:
         """Raise NotFoundError for the name of another model."""
-        if name != self.pipeline.name:
-            raise NotFoundError(f"model {name[:40]!r} is not served here; {self.pipeline.name!r} is")
+        if name != self.name:
+            raise NotFoundError(f"model {name[:40]!r} is not served here; {self.name!r} is")
 
     def metadata(self, model: LoadedModel) -> ModelMetadata:
         """What the model takes and gives."""
-        classes = len(model.predictor.classes)
+        reader = model.predictor.reader
+        columns = len(reader.names) if isinstance(reader, ClassReader) else -1
         shapes = {
             "label": ("BYTES", [-1]),
             "confidence": ("FP32", [-1]),
-            "probabilities": ("FP32", [-1, classes]),
+            "probabilities": ("FP32", [-1, columns]),
             "prediction_id": ("BYTES", [-1]),
         }
-        size = [-1, 1, self.pipeline.height, self.pipeline.width]
         return ModelMetadata(
             name=model.name,
             versions=[str(model.version)],
-            platform="pytorch_export",
-            inputs=[TensorMetadata(name=INPUT, datatype="FP32", shape=size)],
+            platform="pytorch_export" if isinstance(model.predictor.inputs, ImageInputs) else "onnx_onnxv1",
+            inputs=_input_metadata(model.predictor.inputs),
             outputs=[
                 TensorMetadata(name=name, datatype=datatype, shape=shape) for name, (datatype, shape) in shapes.items()
             ],
         )
+
+
+def _input_metadata(inputs: Inputs) -> list[TensorMetadata]:
+    if isinstance(inputs, TableInputs):
+        return [
+            TensorMetadata(name=column.name, datatype=column_datatype(column), shape=[-1, 1])
+            for column in inputs.columns
+        ]
+    if isinstance(inputs, ImageInputs):
+        return [TensorMetadata(name=INPUT, datatype="FP32", shape=[-1, 1, inputs.height, inputs.width])]
+    return []
 
 
 def v2_metadata_router(models: V2Models, is_ready: Callable[[], bool]) -> APIRouter:
@@ -210,7 +240,8 @@ async def _infer(service: PredictionService, name: str, version: int | None, req
     result = await service.predict(predict_request, body)
     inference_request = v2_request.inference_request
     if inference_request is None:  # an answer given again was not decoded again
-        inference_request = await service.thread_pool.run(v2_request.parse, service.decoder)
+        decoder = service.decoders.of(service.model_slot.get().predictor)
+        inference_request = await service.thread_pool.run(v2_request.parse, decoder)
     content, json_length = render_response(
         _response_document(result, inference_request, name), _response_outputs(result), inference_request
     )
@@ -228,6 +259,12 @@ def _response_document(response: PredictOut, inference_request: InferenceRequest
     }
 
 
+def _shares(rows: list[list[float]]) -> NDArray[np.float32]:
+    """One row of shares for each answer; behind the end of a shorter text there is 0."""
+    width = max(map(len, rows), default=0)
+    return np.array([[*row, *[0.0] * (width - len(row))] for row in rows], dtype=np.float32).reshape(len(rows), width)
+
+
 def _response_outputs(response: PredictOut) -> list[ResponseOutput]:
     rows = response.predictions
     return [
@@ -235,7 +272,7 @@ def _response_outputs(response: PredictOut) -> list[ResponseOutput]:
         ResponseOutput("confidence", np.asarray([row.confidence for row in rows], dtype=np.float32)),
         ResponseOutput(
             "probabilities",
-            np.asarray([list(row.probabilities.values()) for row in rows], dtype=np.float32),
+            _shares([list(row.probabilities.values()) or row.characters for row in rows]),
             tuple(rows[0].probabilities),
         ),
         ResponseOutput("prediction_id", np.array([row.id for row in rows], dtype=np.object_)),

@@ -1,9 +1,11 @@
 """MLflow's scoring protocol: `/invocations` in its four JSON forms, `/ping` and `/version`.
 
 A row is one picture: base64 of a PNG or JPEG, rows of grey values from 0 to 255, or those values one after the other.
+Where the model is one of a table, it is a row of that.
 MLflow is not imported: this is its protocol only.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version as version_of
 from typing import Any, Final
@@ -11,16 +13,20 @@ from typing import Any, Final
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
+from pydantic import Field
 
 from mlplatform.errors import InvalidInputError
 from mlplatform.schema_base import ApiModel
+from mlplatform.serve.inference.decoded_request import DecodedRequest
 from mlplatform.serve.inference.idempotency import idempotency_key
 from mlplatform.serve.inference.predict import PredictionService, PredictRequest
-from mlplatform.serve.inference.request_decoder import DecodedRequest, ImageDecoder
-from mlplatform.serve.inference.request_fields import validate_tags, validate_text
+from mlplatform.serve.inference.request_decoder import Decoder, ImageDecoder
+from mlplatform.serve.inference.request_fields import refuse_subjects, validate_references, validate_tags, validate_text
+from mlplatform.serve.inference.row_decoder import RowDecoder
 from mlplatform.serve.observability.trace_context import TRACEPARENT
 from mlplatform.serve.openapi_examples import ID, PNG, PROBABILITIES, response_example
 from mlplatform.serve.schemas import PROBLEM_RESPONSES
+from pipelines.inputs.row_parser import ParsedRows
 
 INPUT_FORMATS: Final = ("dataframe_split", "dataframe_records", "inputs", "instances")
 ERROR_RESPONSE: Final[dict[str, Any]] = {
@@ -58,7 +64,10 @@ INVOCATIONS_OPENAPI: Final[dict[str, Any]] = {
                         "dataframe_records": {"type": "array", "items": {"type": "object"}},
                         "inputs": {"oneOf": [{"type": "array"}, {"type": "object"}]},
                         "instances": {"type": "array"},
-                        "params": {"type": "object", "description": "client_id, request_id, tags"},
+                        "params": {
+                            "type": "object",
+                            "description": "client_id, request_id, references, subjects, tags",
+                        },
                     },
                 },
                 "example": {
@@ -84,6 +93,7 @@ class ScoredRow(ApiModel):
     label: str
     confidence: float
     probabilities: dict[str, float]
+    characters: list[float] = Field([], exclude_if=operator.not_)
     prediction_id: str
     model_version: int
 
@@ -112,7 +122,7 @@ def mlflow_router(service: PredictionService, is_ready: Callable[[], bool]) -> A
         "/invocations", openapi_extra=INVOCATIONS_OPENAPI, responses=ERROR_RESPONSES | response_example(SCORED_EXAMPLE)
     )
     async def invocations(request: Request) -> InvocationsOut:
-        """Answer the pictures of a frame or tensor; every answer is recorded under its prediction id."""
+        """Answer the pictures or rows of a frame or tensor; every answer is recorded under its prediction id."""
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type not in ("application/json", ""):
             raise InvalidInputError(f"content type {content_type[:40]!r} is not understood; send application/json")
@@ -129,6 +139,7 @@ def mlflow_router(service: PredictionService, is_ready: Callable[[], bool]) -> A
                 label=row.label,
                 confidence=row.confidence,
                 probabilities=row.probabilities,
+                characters=row.characters,
                 prediction_id=row.id,
                 model_version=row.model.version,
             )
@@ -139,8 +150,8 @@ def mlflow_router(service: PredictionService, is_ready: Callable[[], bool]) -> A
     return router
 
 
-def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
-    """The images, names and tags of a request; raises InvalidInputError naming what does not fit."""
+def decode_invocation(body: bytes, decoder: Decoder) -> DecodedRequest:
+    """The pictures or rows, names and tags of a request; raises InvalidInputError naming what does not fit."""
     decoder.check_amounts(body)
     try:
         document = orjson.loads(body)
@@ -152,14 +163,41 @@ def decode_invocation(body: bytes, decoder: ImageDecoder) -> DecodedRequest:
             f"the body must be an object with exactly one of {', '.join(INPUT_FORMATS)}, and params if any"
         )
     params = document.get("params") or {}
-    if not isinstance(params, dict) or set(params) - {"client_id", "request_id", "tags"}:
-        raise InvalidInputError("params must be an object of client_id, request_id and tags")
+    if not isinstance(params, dict) or set(params) - {"client_id", "request_id", "tags", "references", "subjects"}:
+        raise InvalidInputError("params must be an object of client_id, request_id, references, subjects and tags")
     texts = {name: params[name] for name in ("client_id", "request_id") if name in params}
     for name, text in texts.items():
         validate_text(text, name)
+    if isinstance(decoder, RowDecoder):
+        return decoder.request_of(_table_rows(formats[0], document[formats[0]], decoder), params)
+    refuse_subjects(params.get("subjects"))
     rows = _input_rows(formats[0], document[formats[0]])
     pictures = [_normalise_input(row, decoder) for row in rows]
-    return DecodedRequest(decoder.decode(pictures), texts, validate_tags(params.get("tags")))
+    batch = decoder.decode(pictures)
+    references = validate_references(params.get("references"), len(batch))
+    return DecodedRequest(batch, texts, validate_tags(params.get("tags")), references)
+
+
+def _table_rows(form: str, value: Any, decoder: RowDecoder) -> ParsedRows:  # noqa: ANN401 - JSON is any of its types
+    """The rows of a frame or of named columns."""
+    if form == "dataframe_split":
+        if not isinstance(value, dict):
+            raise InvalidInputError('dataframe_split must be an object with "columns" and "data"')
+        return decoder.read_lists(value.get("columns"), value.get("data"), "data")
+    if isinstance(value, dict):
+        columns = list(value.values())
+        if not columns or not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+            raise InvalidInputError(f"{form} must have a list for each column, all of one length")
+        rows = [[_single(cell) for cell in row] for row in zip(*columns, strict=True)]
+        return decoder.read_lists(list(value), rows, form)
+    if isinstance(value, list) and value and all(isinstance(row, list) for row in value):
+        return decoder.read_lists([column.name for column in decoder.codec.columns], value, form)
+    return decoder.read_objects(value, form)
+
+
+def _single(cell: object) -> object:
+    """A cell without its brackets: a column may be sent as (n, 1)."""
+    return cell[0] if isinstance(cell, list) and len(cell) == 1 else cell
 
 
 def _input_rows(form: str, value: Any) -> Sequence[object]:  # noqa: ANN401 - JSON is any of its types

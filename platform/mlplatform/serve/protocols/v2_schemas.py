@@ -23,7 +23,10 @@ TENSOR_SCHEMA: Final[dict[str, Any]] = {
     "required": ["name", "datatype", "shape"],
     "properties": {
         "name": {"type": "string"},
-        "datatype": {"type": "string", "description": "FP32 from 0 to 1, or UINT8 from 0 to 255"},
+        "datatype": {
+            "type": "string",
+            "description": "pictures: FP32 from 0 to 1, or UINT8 from 0 to 255; columns: numbers, BOOL, BYTES",
+        },
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
         "parameters": {"type": "object"},
         "data": {"type": "array", "description": "numbers, flat or nested; absent where binary_data_size is given"},
@@ -66,9 +69,9 @@ INFER_OPENAPI: Final[dict[str, Any]] = {
                         "id": {"type": ["string", "null"], "description": "kept as the request id"},
                         "parameters": {
                             "type": "object",
-                            "description": "client_id, tags (a JSON object as text), binary_data_output",
+                            "description": "client_id; tags, references, subjects (JSON as text); binary_data_output",
                         },
-                        "inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": TENSOR_SCHEMA},
+                        "inputs": {"type": "array", "minItems": 1, "items": TENSOR_SCHEMA},
                         "outputs": {
                             "type": "array",
                             "maxItems": len(OUTPUTS),

@@ -1,4 +1,4 @@
-"""Reads and writes tensors of the Open Inference Protocol v2, as JSON and as bytes behind it.
+"""Reads requests, tensors of pictures and answers of the Open Inference Protocol v2, as JSON and as bytes behind it.
 
 A request's body is a JSON object, or such an object of `json_length` bytes followed by the raw contents of the tensors
 that say `binary_data_size`, in their order. Answers are written the same way, each output as it was asked for.
@@ -41,9 +41,10 @@ class RequestOutput:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """One request: the images' tensor as sent, what is asked for, and the request's own name and parameters."""
+    """One request: its inputs' tensors and bytes, what is asked for, and the request's own name and parameters."""
 
-    images: NDArray[np.generic]
+    tensors: Sequence[Mapping[str, Any]]
+    rest: bytes
     outputs: tuple[RequestOutput, ...]
     binary_by_default: bool
     id: str
@@ -51,12 +52,15 @@ class InferenceRequest:
 
     def to_model_input(self, decoder: ImageDecoder) -> Batch:
         """The tensor as rows with uint8 images (n, height, width): FP32 from 0 to 1, UINT8 from 0 to 255."""
-        images, wanted = self.images, (decoder.height, decoder.width)
+        if len(self.tensors) != 1:
+            raise InvalidInputError(f"{len(self.tensors)} inputs were sent; this model takes one tensor, {INPUT!r}")
+        sent = _parse_tensor(self.tensors[0], self.rest)
+        images, wanted = sent, (decoder.height, decoder.width)
         if images.ndim == 4 and images.shape[1] == 1:
             images = images[:, 0]
         if images.ndim != 3 or images.shape[1:] != wanted:
             raise InvalidInputError(
-                f"input {INPUT!r} has shape {list(self.images.shape)}; this model takes {SHAPES_TEXT} with height "
+                f"input {INPUT!r} has shape {list(sent.shape)}; this model takes {SHAPES_TEXT} with height "
                 f"{decoder.height} and width {decoder.width}"
             )
         if not len(images):
@@ -87,11 +91,12 @@ def parse_request(
     except orjson.JSONDecodeError as error:
         raise InvalidInputError(f"the request is not JSON ({error})") from error
     inputs = document.get("inputs") if isinstance(document, dict) else None
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise InvalidInputError(f'the request must be an object whose "inputs" is a list of one tensor, {INPUT!r}')
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(tensor, dict) for tensor in inputs):
+        raise InvalidInputError('the request must be an object whose "inputs" is a list of tensors, at least one')
     parameters = _parse_object(document.get("parameters"), "parameters")
     return InferenceRequest(
-        images=_parse_tensor(inputs[0], rest),
+        tensors=inputs,
+        rest=rest,
         outputs=tuple(_parse_outputs(document.get("outputs"), parameters)),
         binary_by_default=parameters.get("binary_data_output") is True,
         id=_parse_text(document.get("id"), "id"),
@@ -222,6 +227,8 @@ class ResponseOutput:
 
     def top_classes(self, count: int) -> "ResponseOutput":
         """The same as the protocol's classification: so many "value:index:class" of each row, the best first."""
+        if not self.classes:
+            raise InvalidInputError(f"output {self.name} has no classes to name; ask for its values")
         order = np.argsort(-self.values, axis=1, kind="stable")[:, :count]
         texts = [
             [f"{row[place]:f}:{place}:{self.classes[place]}" for place in places]

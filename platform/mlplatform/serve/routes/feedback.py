@@ -65,12 +65,15 @@ def feedback_router(
             ReviewOut(
                 prediction_id=item.prediction_id,
                 at=item.at,
-                image=b64encode(item.png).decode(),
+                image=b64encode(item.view.png or b"").decode(),
+                row=item.view.row,
                 until=item.claimed_until,
             )
             for item in claim_items(context, reviewer, limit)
             if item.claimed_until is not None
         ]
-        return ReviewMany(answers=answers, classes=list(context.pipeline.classes))
+        with context.database.read() as connection:
+            rules = context.contracts.label_rules(connection, context.model_name)
+        return ReviewMany(answers=answers, classes=list(rules.classes), allowed=rules.hint)
 
     return router

@@ -7,7 +7,7 @@ from typing import Final
 
 from mlplatform.auth.caller import ANONYMOUS, Caller
 from mlplatform.context import AppContext
-from mlplatform.errors import InvalidInputError, NotFoundError, StoreUnavailableError
+from mlplatform.errors import BusyError, InvalidInputError, NotFoundError, StoreUnavailableError
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_ingestion import record_labels
 from mlplatform.feedback.label_records import FeedbackReceipt
@@ -16,6 +16,7 @@ from mlplatform.predictions import prediction_records
 from mlplatform.recording.recorder import Recorder
 from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from mlplatform.serve.schemas import FeedbackOut
+from mlplatform.store.label_rules import LabelRules
 
 FLUSH_TIMEOUT_SECONDS: Final = 1.0
 MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -32,32 +33,39 @@ class FeedbackService:
     def accept(self, items: Sequence[FeedbackIn], caller: Caller = ANONYMOUS) -> list[FeedbackOut]:
         """Take all labels or none, as the caller's where no reviewer is named.
 
-        A prediction answered a moment ago is waited for; the label of one that waits in a spool waits as well. Raises
-        InvalidInputError for a label that is no class or lies in the future, NotFoundError for an unknown prediction.
+        A prediction answered a moment ago is waited for; the label of one that waits in a spool waits as well, where it
+        is named by its id. Raises InvalidInputError for a label that is no class or lies in the future, NotFoundError
+        for an unknown prediction, BusyError for an unknown reference while predictions are still being written.
         """
-        classes, latest = self.context.pipeline.classes, self.context.clock() + MAX_CLOCK_SKEW
+        latest = self.context.clock() + MAX_CLOCK_SKEW
+        with self.context.database.read() as connection:
+            rules = self.context.contracts.label_rules(connection, self.context.model_name)
         for item in items:
-            if item.label not in classes:
-                raise InvalidInputError(
-                    f"label {item.label!r} for prediction {item.prediction_id} is not a class; "
-                    f"allowed: {', '.join(classes)}"
-                )
+            if refusal := rules.refusal(item.label, f"prediction {item.prediction_id or item.reference}"):
+                raise InvalidInputError(refusal)
             if item.at is not None and item.at > latest:  # nothing given later could supersede it
                 raise InvalidInputError(
-                    f"label for prediction {item.prediction_id} is given at {item.at}, in the future"
+                    f"label for prediction {item.prediction_id or item.reference} is given at {item.at}, in the future"
                 )
         try:
-            return self._record(items, caller)
+            return self._record(items, caller, rules)
         except NotFoundError:
-            self.recorder.flush(FLUSH_TIMEOUT_SECONDS)
-            return self._record(items, caller, wait=True)
+            is_written = self.recorder.flush(FLUSH_TIMEOUT_SECONDS)
+        try:
+            return self._record(items, caller, rules, wait=True)
+        except NotFoundError as error:
+            if is_written or not any(item.reference for item in items):
+                raise
+            raise BusyError(f"{error}; predictions are still being written: send the labels again") from error
 
-    def _record(self, items: Sequence[FeedbackIn], caller: Caller, *, wait: bool = False) -> list[FeedbackOut]:
-        now = self.context.clock()
+    def _record(
+        self, items: Sequence[FeedbackIn], caller: Caller, rules: LabelRules, *, wait: bool = False
+    ) -> list[FeedbackOut]:
+        now, ids = self.context.clock(), self._referenced_ids(items)
         labels = [
             label_records.SubmittedLabel(
-                item.prediction_id,
-                item.label,
+                item.prediction_id or ids[item.reference],
+                rules.canonical(item.label) or item.label,
                 item.source,
                 item.reviewer or caller.name,
                 item.at or now,
@@ -69,6 +77,20 @@ class FeedbackService:
         receipts = record_labels(self.context, labels, caller.key_id, wait=wait)
         self._observe_label_lags(items, receipts)
         return [FeedbackOut(**vars(receipt)) for receipt in receipts]
+
+    def _referenced_ids(self, items: Sequence[FeedbackIn]) -> dict[str, str]:
+        """The predictions that the items name by reference; raises NotFoundError for a reference without one."""
+        references = {item.reference for item in items if item.reference}
+        if not references:
+            return {}
+        with self.context.database.read() as connection:
+            ids = prediction_records.find_references(connection, self.context.model_name, references)
+        if unknown := references - ids.keys():
+            raise NotFoundError(
+                f"no prediction with the reference {min(unknown)!r} is recorded; nothing was taken. References are "
+                "those of POST /v1/predict; a prediction of the last moments may still be on its way"
+            )
+        return ids
 
     def _observe_label_lags(self, items: Sequence[FeedbackIn], receipts: Sequence[FeedbackReceipt]) -> None:
         """Count how long after its prediction each new label came."""

@@ -1,13 +1,16 @@
-"""Routes of model versions: the overview, and rollouts (shadow, canary) begun and stopped."""
+"""Routes of model versions: the overview, approvals, and rollouts (shadow, canary) begun and stopped."""
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.routing import APIRoute
 from pydantic import AwareDatetime, Field
 
+from mlplatform.auth.caller import Caller, caller_of
 from mlplatform.context import AppContext
 from mlplatform.operations import queries
+from mlplatform.operations.approval_actions import approve_version, reject_version
+from mlplatform.promotion.approvals import ApprovalState
 from mlplatform.promotion.promotion_history import PromotionKind
 from mlplatform.promotion.rollout_service import begin_rollout, stop_rollout
 from mlplatform.promotion.rollouts import Rollout, RolloutRole, RolloutState
@@ -18,6 +21,19 @@ from mlplatform.serve.schemas import PROBLEM_RESPONSES, IsoTime, JsonObject
 from mlplatform.serve.thread_pool import ThreadPool
 
 VersionPath = Annotated[int, Path(ge=1, lt=2**31)]
+PROMOTION_EXAMPLE = {
+    "seq": 3,
+    "model_name": "digits",
+    "from_version": 6,
+    "to_version": 7,
+    "kind": "promote",
+    "at": TIMESTAMP,
+    "actor": "watcher",
+    "reason": "the gate's verdict is promote",
+    "retraining_id": ID,
+    "verdict": None,
+    "fence": 12,
+}
 MODELS_EXAMPLE = {
     "model": "digits",
     "champion": 7,
@@ -34,22 +50,25 @@ MODELS_EXAMPLE = {
             "quarantine": None,
         }
     ],
-    "promotions": [
-        {
-            "seq": 3,
-            "model_name": "digits",
-            "from_version": 6,
-            "to_version": 7,
-            "kind": "promote",
-            "at": TIMESTAMP,
-            "actor": "watcher",
-            "reason": "the gate's verdict is promote",
-            "retraining_id": ID,
-            "verdict": None,
-            "fence": 12,
-        }
-    ],
+    "promotions": [PROMOTION_EXAMPLE],
     "trial": None,
+    "approvals": [],
+}
+APPROVAL_EXAMPLE = {
+    "id": ID,
+    "model_name": "digits",
+    "version": 8,
+    "champion": 7,
+    "state": "rejected",
+    "reason": "accuracy-drop",
+    "requested_by": f"retraining/{ID}",
+    "requested_at": TIMESTAMP,
+    "expires_at": "2026-01-09T12:00:00Z",
+    "retraining_id": ID,
+    "verdict": None,
+    "decided_at": "2026-01-02T12:00:00Z",
+    "decided_by": "ann",
+    "comment": "the new scanner is not in its data",
 }
 ROLLOUT_EXAMPLE = {
     "id": ID,
@@ -122,14 +141,42 @@ class RolloutDetail(ApiModel):
     text: str
 
 
+class ApprovalOut(ApiModel):
+    """A candidate that passed the gate, and what a person decided; `champion` is what it was compared with."""
+
+    id: str
+    model_name: str
+    version: int
+    champion: int | None
+    state: ApprovalState
+    reason: str
+    requested_by: str
+    requested_at: IsoTime
+    expires_at: IsoTime
+    retraining_id: str | None
+    verdict: JsonObject | None
+    decided_at: IsoTime | None
+    decided_by: str
+    comment: str
+
+
+class DecisionIn(ApiModel):
+    """A person's decision on a candidate; a rejection needs its comment."""
+
+    comment: str = Field("", max_length=500, pattern=NO_NUL_PATTERN)
+    requested_by: str = Field("", max_length=200, pattern=NO_NUL_PATTERN)
+    """Who decides; beside the name of the API key where one is used."""
+
+
 class ModelsOut(ApiModel):
-    """The served model: its versions, champion, newest promotions and newest rollout."""
+    """The served model: its versions, champion, newest promotions, approvals and rollout."""
 
     model: str
     champion: int | None
     versions: list[VersionOut]
     promotions: list[PromotionOut]
     trial: RolloutDetail | None
+    approvals: list[ApprovalOut]
 
 
 class ShadowIn(ApiModel):
@@ -140,9 +187,13 @@ class ShadowIn(ApiModel):
 
 
 class CanaryIn(ShadowIn):
-    """A wish to let a version answer a share of the clients."""
+    """A wish to let a version answer a share of the clients.
+
+    `force` lets one answer that the gate did not pass, or that waits for approval.
+    """
 
     share: float = Field(0.1, gt=0, lt=1)
+    force: bool = False
 
 
 class TrialOut(ApiModel):
@@ -168,6 +219,39 @@ def models_router(context: AppContext, route_class: type[APIRoute]) -> APIRouter
     def models() -> ModelsOut:
         """Registered versions, the champion and the history of promotions."""
         return ModelsOut.model_validate(queries.model_overview(context), from_attributes=True)
+
+    return router
+
+
+def approval_router(context: AppContext, thread_pool: ThreadPool, route_class: type[APIRoute]) -> APIRouter:
+    """POST of what a person decides on the candidate that waits for approval."""
+    router = APIRouter(route_class=route_class, tags=["models"], responses=PROBLEM_RESPONSES)
+    example = {"comment": "checked on the new scanner", "requested_by": "ann"}
+    decision_body = JsonBody[DecisionIn](thread_pool, DecisionIn, example=example)
+
+    @router.post(
+        "/v1/models/{version}/approve",
+        responses=response_example(PROMOTION_EXAMPLE),
+        openapi_extra=decision_body.openapi,
+    )
+    def approve(
+        version: VersionPath, body: Annotated[DecisionIn, Depends(decision_body)], request: Request
+    ) -> PromotionOut:
+        """Make the candidate that waits for approval champion."""
+        actor = _decider(body, caller_of(request))
+        return PromotionOut.model_validate(approve_version(context, version, actor, body.comment), from_attributes=True)
+
+    @router.post(
+        "/v1/models/{version}/reject",
+        responses=response_example(APPROVAL_EXAMPLE),
+        openapi_extra=decision_body.openapi,
+    )
+    def reject(
+        version: VersionPath, body: Annotated[DecisionIn, Depends(decision_body)], request: Request
+    ) -> ApprovalOut:
+        """Refuse the candidate that waits for approval; the champion stays."""
+        actor = _decider(body, caller_of(request))
+        return ApprovalOut.model_validate(reject_version(context, version, actor, body.comment), from_attributes=True)
 
     return router
 
@@ -201,8 +285,13 @@ def rollout_router(context: AppContext, thread_pool: ThreadPool, route_class: ty
         openapi_extra=canary_body.openapi,
     )
     def begin_canary(version: VersionPath, body: Annotated[CanaryIn, Depends(canary_body)]) -> TrialOut:
-        """Let a version answer a share of the clients, until it is stopped or found worse."""
-        return _to_response(begin_rollout(context, version, "canary", body.share, body.requested_by, body.reason))
+        """Let a version answer a share of the clients, until it is stopped or found worse.
+
+        One that the gate did not pass, or that waits for approval, is refused with 409 unless forced.
+        """
+        return _to_response(
+            begin_rollout(context, version, "canary", body.share, body.requested_by, body.reason, force=body.force)
+        )
 
     @router.delete("/v1/models/{version}/canary", responses=response_example(STOPPED_EXAMPLE))
     def stop_canary(version: VersionPath) -> TrialOut:
@@ -210,6 +299,12 @@ def rollout_router(context: AppContext, thread_pool: ThreadPool, route_class: ty
         return _to_response(stop_rollout(context, version, "canary", "api", "asked through the API"))
 
     return router
+
+
+def _decider(body: DecisionIn, caller: Caller) -> str:
+    if not caller.name:
+        return body.requested_by or "api"
+    return f"{body.requested_by} (key {caller.name})" if body.requested_by else caller.name
 
 
 def _to_response(rollout: Rollout) -> TrialOut:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Request, Response
@@ -14,6 +13,7 @@ from mlplatform.errors import BusyError, InvalidInputError, NotFoundError, TooLa
 from mlplatform.operations import queries
 from mlplatform.operations.prediction_view import PredictionDetail
 from mlplatform.predictions import prediction_records
+from mlplatform.predictions.prediction_ids import may_be_recorded_later
 from mlplatform.recording.recorder import Recorder
 from mlplatform.schema_base import NO_NUL_PATTERN
 from mlplatform.serve.blocking_routes import ConcurrencyLimiter
@@ -25,12 +25,11 @@ from mlplatform.serve.inference.request_fields import SMALL_BODY_BYTES
 from mlplatform.serve.middleware.fast_route import read_body
 from mlplatform.serve.observability.trace_context import TRACEPARENT
 from mlplatform.serve.openapi_examples import ID, MODEL, PIXELS, PNG, PREDICTION, TIMESTAMP, response_example
-from mlplatform.serve.routes.request_body import JsonBody, PixelRows, json_body_openapi, struct_for
+from mlplatform.serve.routes.request_body import JsonBody, PixelRows, Scalar, json_body_openapi, struct_for
 from mlplatform.serve.schemas import PROBLEM_RESPONSES, ExplainIn, ExplainOut, PredictIn, PredictOut
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.store.prediction import PredictionRecord
 from pipelines.edge.request_payloads import (
-    JsonLimits,
     MalformedFormError,
     MultipartForm,
     PayloadError,
@@ -48,6 +47,8 @@ EXPLANATION_EXAMPLE = {
     "method": "grad-cam",
     "heat": [[0.0] * 28] * 28,
     "overlay": PNG,
+    "probability": None,
+    "columns": None,
     "model": MODEL,
     "prediction_id": ID,
 }
@@ -139,7 +140,7 @@ async def _read_predict_request(request: Request, service: PredictionService) ->
         return PredictRequest(images=(body,), request_id=request_id, idempotency_key=key, traceparent=trace), body
     if content_type == "multipart/form-data":
         body = await read_body(request)
-        form = await _read_form(body, headers[b"content-type"], service.decoder.max_images, service.thread_pool)
+        form = await _read_form(body, headers[b"content-type"], service.decoders.max_images, service.thread_pool)
         fields = form.fields
         names = (fields.get("client_id", ""), fields.get("request_id") or request_id, fields.get("tags", ""))
         content = b"".join(form.files) + repr(names).encode() if key else b""
@@ -177,12 +178,11 @@ def recorded_predictions_router(
 ) -> APIRouter:
     """Explanations, recorded predictions and their inputs. An explanation runs under `explanation_limiter`."""
     router = APIRouter(route_class=route_limiter.route_class(), tags=["predict"], responses=PROBLEM_RESPONSES)
-    one_image = JsonLimits.for_images(1, context.pipeline.height, context.pipeline.width)
     explain_body = JsonBody[ExplainIn](
         thread_pool,
         ExplainIn,
-        struct_for(ExplainIn, image=PixelRows),
-        one_image,
+        struct_for(ExplainIn, image=PixelRows, row=dict[str, Scalar] | None),
+        explanations.body_limits,
         example={"prediction_id": ID, "label": "3"},
     )
 
@@ -193,11 +193,14 @@ def recorded_predictions_router(
         openapi_extra=explain_body.openapi,
     )
     async def explain(body: Annotated[ExplainIn, Depends(explain_body)], request: Request) -> Response | ExplainOut:
-        """Where the model looks, by Grad-CAM: JSON, or the overlay alone for `Accept: image/png`."""
-        if body.prediction_id is not None and body.image is None:
-            await route_limiter.run(_load_recorded, recorder, partial(_load_row, context, body.prediction_id))
+        """What spoke for an answer: of a picture where the model looks (Grad-CAM), of a row what each column does.
+
+        Of a picture `Accept: image/png` asks for the overlay alone.
+        """
+        if body.prediction_id is not None and body.image is None and body.row is None:
+            await route_limiter.run(_load_recorded, context, recorder, body.prediction_id, _load_row)
         rendered = await explanation_limiter.run(explanations.explain, body)
-        if "image/png" in request.headers.get("accept", ""):
+        if rendered.png and "image/png" in request.headers.get("accept", ""):
             return Response(rendered.png, media_type="image/png")
         return rendered.body
 
@@ -208,28 +211,32 @@ def recorded_predictions_router(
     )
     def image(prediction_id: PathId) -> Response:
         """The picture of a recorded prediction, as PNG."""
-        png = _load_recorded(recorder, partial(_load_png, context, prediction_id))
-        return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
+        png = _load_recorded(context, recorder, prediction_id, _load_png)
+        return Response(png, media_type="image/png")
 
     @router.get("/v1/predictions/{prediction_id}", responses=response_example(DETAIL_EXAMPLE))
     def prediction(prediction_id: PathId) -> PredictionDetail:
         """A recorded prediction and its current labels."""
-        return _load_recorded(recorder, partial(queries.load_prediction, context, prediction_id))
+        return _load_recorded(context, recorder, prediction_id, queries.load_prediction)
 
     return router
 
 
-def _load_recorded(recorder: Recorder, load: Callable[[], T]) -> T:
+def _load_recorded(
+    context: AppContext, recorder: Recorder, prediction_id: str, load: Callable[[AppContext, str], T]
+) -> T:
     """What `load` finds; a prediction answered a moment ago is waited for.
 
     Raises NotFoundError for one nobody made, BusyError where it may still be on its way to the database.
     """
     try:
-        return load()
+        return load(context, prediction_id)
     except NotFoundError:
+        if not may_be_recorded_later(prediction_id, context.clock()):
+            raise
         settled = recorder.flush(FLUSH_TIMEOUT_SECONDS)
     try:
-        return load()
+        return load(context, prediction_id)
     except NotFoundError as error:
         if settled:
             raise

@@ -5,7 +5,7 @@ first value of another type end it, so neither time nor memory grows beyond the 
 the body's model. Larger bodies are read on threads, as many at a time as there are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -50,10 +50,10 @@ class JsonBody(Generic[T]):
         pool: ThreadPool,
         kind: Any,  # noqa: ANN401 - a model, or several of them by a discriminator
         shape: type[Struct] | None = None,
-        amounts: JsonLimits = MAX_AMOUNTS,
+        amounts: Callable[[], JsonLimits] = lambda: MAX_AMOUNTS,
         example: object = None,
     ) -> None:
-        """`amounts` are the most that a body may hold; `example` is one for the OpenAPI document."""
+        """`amounts` says the most that a body may hold; `example` is one for the OpenAPI document."""
         self._pool, self._adapter, self._amounts, self._example = pool, TypeAdapter[T](kind), amounts, example
         self._decoder = msgspec.json.Decoder(struct_for(kind) if shape is None else shape)
 
@@ -73,7 +73,7 @@ class JsonBody(Generic[T]):
     def parse(self, body: bytes) -> T:
         """The model that the bytes are."""
         if len(body) > SMALL_BODY_BYTES:
-            check_amounts(body, self._amounts, "send less at once")
+            check_amounts(body, self._amounts(), "send less at once")
         try:
             fields = msgspec.to_builtins(self._decoder.decode(body))
         except msgspec.ValidationError as error:

@@ -6,10 +6,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.routing import APIRoute
 
-from mlplatform.audit import audit_entries
 from mlplatform.auth.caller import caller_of
 from mlplatform.context import AppContext
-from mlplatform.operations.operator_actions import cancel_retraining
+from mlplatform.operations.operator_actions import cancel_retraining, request_retraining
 from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_queue import RetrainingState, RetrainingTrigger
 from mlplatform.schema_base import ApiModel
@@ -89,26 +88,11 @@ def retraining_router(context: AppContext, thread_pool: ThreadPool, route_class:
         """Queue a retraining, or join the one that is queued."""
         caller = caller_of(request)
         requested_by = body.requested_by or caller.name or "api"
-        with context.database.write() as connection:
-            retraining_id, is_new = retraining_queue.request(
-                connection,
-                pipeline=context.pipeline.name,
-                reason=body.reason,
-                trigger="api",
-                requested_by=requested_by,
-                now=context.clock(),
-            )
-            details = {"reason": body.reason}
-            if caller.key_id:
-                details |= {"key": caller.key_id, "by": requested_by}
-            audit_entries.append(
-                connection,
-                caller.name or requested_by,
-                "ask-retrain",
-                f"retraining/{retraining_id}",
-                context.clock(),
-                details,
-            )
+        details = {"key": caller.key_id, "by": requested_by} if caller.key_id else {}
+        actor = caller.name or requested_by
+        retraining_id, is_new = request_retraining(
+            context, body.reason, actor, trigger="api", requested_by=requested_by, details=details
+        )
         return RetrainOut(id=retraining_id, joined=not is_new)
 
     @router.get("/v1/retrainings/{retraining_id}", responses=response_example(RETRAINING_EXAMPLE))

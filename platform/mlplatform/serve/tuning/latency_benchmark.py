@@ -10,10 +10,9 @@ import numpy as np
 
 from mlplatform.serve.inference.batcher import Batcher
 from mlplatform.serve.inference.model_slot import LoadedModel
-from mlplatform.serve.inference.request_decoder import ImageDecoder
+from mlplatform.serve.inference.request_decoder import Decoders
 from mlplatform.serve.tuning.compute_config import ComputeConfig
-from pipelines.data import image_batch
-from pipelines.image.grey_png import encode_png
+from pipelines.engines.latency import random_rows
 
 WARM_UP_CALLS: Final = 20
 CONCURRENT_CALLERS: Final = 16
@@ -21,7 +20,7 @@ CONCURRENT_CALLERS: Final = 16
 
 @dataclass(frozen=True)
 class LatencySummary:
-    """Milliseconds of single-image calls, decoding included, after a warm-up."""
+    """Milliseconds of single-row calls, decoding included, after a warm-up."""
 
     p50_ms: float
     p95_ms: float
@@ -40,18 +39,18 @@ class LatencySummary:
 
 def measure_latency(
     model: LoadedModel,
-    decoder: ImageDecoder,
+    decoders: Decoders,
     calls: int,
     threads: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> LatencySummary:
-    """Time the path of one picture: decode and predict, as the recorded latency does."""
-    noise = np.random.default_rng(0).integers(0, 256, (decoder.height, decoder.width), dtype=np.uint8)
-    picture = encode_png(noise)
+    """Time the path of one input: decode and predict, as the recorded latency does."""
+    decoder = decoders.of(model.predictor)
+    sent = decoder.example(seed=0)
     spent = []
     for _ in range(WARM_UP_CALLS + calls):
         begun = clock()
-        model.predictor(decoder.decode([picture]))
+        model.predictor(decoder.decode_example(sent))
         spent.append((clock() - begun) * 1000)
     kept = np.asarray(spent[WARM_UP_CALLS:])
     return LatencySummary(float(np.percentile(kept, 50)), float(np.percentile(kept, 95)), calls, threads)
@@ -60,14 +59,13 @@ def measure_latency(
 def measure_throughput(
     model: LoadedModel, config: ComputeConfig, seconds: float, callers: int = CONCURRENT_CALLERS
 ) -> float:
-    """Images a second that so many threads get answered, each asking again once it has its answer."""
-    images = np.random.default_rng(0).integers(0, 256, (1, model.predictor.height, model.predictor.width))
-    row = image_batch(images.astype(np.uint8))
+    """Rows a second that so many threads get answered, each asking again once it has its answer, and at least once."""
+    row = random_rows(model.predictor.inputs, 1, seed=0)
     batcher = Batcher(config.lanes, config.batch_max, config.batch_wait_ms)
     counts, until = [0] * callers, time.perf_counter() + seconds
 
     def ask(number: int) -> None:
-        while time.perf_counter() < until:
+        while not counts[number] or time.perf_counter() < until:  # a busy machine may start a thread too late
             batcher.run_blocking(model, row)
             counts[number] += 1
 

@@ -18,7 +18,7 @@ from mlplatform.predictions import compute_configs
 from mlplatform.serve.host_class import host_class
 from mlplatform.serve.inference.batcher import Batcher
 from mlplatform.serve.inference.model_slot import LoadedModel, ModelSlot
-from mlplatform.serve.inference.request_decoder import ImageDecoder
+from mlplatform.serve.inference.request_decoder import Decoders
 from mlplatform.serve.inference.target_version import resolve_target_version, verify_digests
 from mlplatform.serve.tuning.compute_config import (
     ComputeConfig,
@@ -32,9 +32,10 @@ from mlplatform.serve.tuning.compute_config import (
 from mlplatform.serve.tuning.latency_benchmark import LatencySummary, measure_latency, measure_throughput
 from mlplatform.store import leases, tasks
 from pipelines.engines.inference_engine import EngineConfig, available_engines
-from pipelines.engines.loading import load_engine
 from pipelines.errors import ModelFormatError, ModelUnreadableError
+from pipelines.loading import load_engine
 from registry.errors import NoChampionError, RegistryError
+from registry.model_package import read_contract
 
 log = logging.getLogger(__name__)
 BATCH_SIZES: Final = (1, 8, 32, 128)
@@ -49,11 +50,11 @@ class Tuner:
 
     context: AppContext
     model_slot: ModelSlot
-    decoder: ImageDecoder
+    decoders: Decoders
     batcher: Batcher | None = None
     config: ComputeConfig = field(init=False)
     load_seconds: float = LOAD_TEST_SECONDS
-    measure_latency: Callable[[LoadedModel, ImageDecoder, int, int], LatencySummary] = measure_latency
+    measure_latency: Callable[[LoadedModel, Decoders, int, int], LatencySummary] = measure_latency
     measure_throughput: Callable[[LoadedModel, ComputeConfig, float], float] = measure_throughput
 
     def __post_init__(self) -> None:
@@ -71,7 +72,7 @@ class Tuner:
 
     def store_latency_baseline(self, model: LoadedModel) -> None:
         """Measure a version before it serves; its first measurement per host class is its baseline."""
-        speed = self.measure_latency(model, self.decoder, self.context.settings.baseline_calls, self.threads)
+        speed = self.measure_latency(model, self.decoders, self.context.settings.baseline_calls, self.threads)
         with self.context.database.write() as connection:
             evaluations.store_baseline(
                 connection,
@@ -149,7 +150,7 @@ class Tuner:
         settings = self.context.settings
         try:
             with self.context.database.read() as connection:
-                stored = compute_configs.find(connection, self.context.pipeline.name, host_class())
+                stored = compute_configs.find(connection, self.context.model_name, host_class())
         except StoreUnavailableError:
             return
         self.config = config_from_settings(settings) if stored is None else merge_with_settings(settings, stored.plan)
@@ -201,7 +202,7 @@ class Tuner:
 
     def _measure_latency(self, model: LoadedModel, config: ComputeConfig) -> ConfigBenchmark:
         speed = self.measure_latency(
-            self._reopen(model, config), self.decoder, self.context.settings.baseline_calls, config.threads
+            self._reopen(model, config), self.decoders, self.context.settings.baseline_calls, config.threads
         )
         return ConfigBenchmark(config, speed.p50_ms, speed.p95_ms)
 
@@ -215,7 +216,7 @@ class Tuner:
             return model
         if model.digests is not None:
             verify_digests(model.folder, model.version, model.digests)
-        return replace(model, predictor=load_engine(model.folder, model.predictor.classes, config.backend_config()))
+        return replace(model, predictor=load_engine(model.folder, read_contract(model.folder), config.backend_config()))
 
     def _log_run(
         self, model: LoadedModel, before: ConfigBenchmark, after: ConfigBenchmark, measured: dict[str, Any]
@@ -236,12 +237,11 @@ class Tuner:
 
 def open_champion(context: AppContext, backend_config: EngineConfig) -> LoadedModel:
     """The champion opened for measuring, outside of any server; raises NoChampionError before the first."""
-    name, wanted = context.pipeline.name, resolve_target_version(context)
+    name, wanted = context.model_name, resolve_target_version(context)
     if wanted is None:
         raise NoChampionError(f"No version of {name!r} is champion: train and promote a first one")
     version, folder = wanted.version, context.catalog.download(name, wanted.version, context.model_cache)
     if wanted.pinned_digests is not None:
         verify_digests(folder, version, wanted.pinned_digests)
-    return LoadedModel(
-        name, version, load_engine(folder, context.pipeline.classes, backend_config), context.clock(), folder
-    )
+    predictor = load_engine(folder, read_contract(folder), backend_config)
+    return LoadedModel(name, version, predictor, context.clock(), folder)

@@ -1,4 +1,4 @@
-"""The table of API keys."""
+"""The tables of API keys and of what all servers sign with."""
 
 from typing import Final
 
@@ -18,4 +18,12 @@ api_keys: Final = Table(
     time_column("expires_at", null=True),
     time_column("revoked_at", null=True),
     time_column("last_used_at", null=True),
+)
+
+server_secrets: Final = Table(
+    "server_secrets",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", String(64), nullable=False),
+    time_column("at"),
 )

@@ -34,7 +34,7 @@ pending_label_rows: Final = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("prediction_id", String(64), nullable=False),
-    Column("label", String(64), nullable=False),
+    text_column("label"),
     Column("source", String(16), nullable=False),
     Column("reviewer", String(200), nullable=False, server_default=""),
     time_column("at"),
@@ -69,6 +69,9 @@ outcomes: Final = Table(
     Column("confidence", Float, nullable=False),
     Column("weight", Float, nullable=False),
     Column("share", Float, nullable=False, server_default="1"),
+    Column("loss", Float, nullable=False, server_default="0"),
+    Column("truth_class", String(64), nullable=False, server_default=""),
+    Column("label_class", String(64), nullable=False, server_default=""),
     json_column("tags", null=True),
     text_column("request_id", default=""),
     Index("uq_outcomes_order", "model_name", "model_version", "seq", unique=True),
@@ -109,6 +112,29 @@ label_count_rollups: Final = Table(
     Column("label", String(200), primary_key=True),
     Column("weight", Float, primary_key=True),
     Column("n", Integer, nullable=False),
+)
+
+review_claims: Final = Table(
+    "review_claims",
+    metadata,
+    Column("prediction_id", String(64), ForeignKey("predictions.id"), primary_key=True),
+    Column("queue", String(64), nullable=False),
+    Column("reviewer", String(200), nullable=False),
+    time_column("until"),
+    Index("ix_review_claims_reviewer", "reviewer", "queue"),
+)
+
+review_verdicts: Final = Table(
+    "review_verdicts",
+    metadata,
+    Column("prediction_id", String(64), ForeignKey("predictions.id"), primary_key=True),
+    Column("reviewer", String(200), primary_key=True),
+    Column("model_name", String(64), nullable=False),
+    Column("queue", String(64), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    text_column("label", default=""),
+    time_column("at"),
+    Index("ix_review_verdicts_newest", "model_name", "reviewer", "at"),
 )
 
 sequence_counters: Final = Table(

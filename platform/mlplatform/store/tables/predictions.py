@@ -2,16 +2,17 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, String, Table, text
 
 from mlplatform.store.tables.base import id_column, json_column, metadata, text_column, time_column
 
-images: Final = Table(
-    "images",
+inputs: Final = Table(
+    "inputs",
     metadata,
     Column("hash", String(64), primary_key=True),
-    Column("png", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
     time_column("at"),
+    Column("form", String(64), nullable=False, server_default=""),
 )
 
 predictions: Final = Table(
@@ -21,7 +22,7 @@ predictions: Final = Table(
     time_column("at"),
     text_column("model_name"),
     Column("model_version", Integer, nullable=False),
-    Column("image_hash", String(64), ForeignKey("images.hash"), nullable=False, index=True),
+    Column("image_hash", String(64), ForeignKey("inputs.hash"), nullable=False, index=True),
     text_column("label"),
     json_column("probabilities"),
     Column("confidence", Float, nullable=False),
@@ -30,7 +31,24 @@ predictions: Final = Table(
     text_column("client_id", default=""),
     json_column("tags", null=True),
     Column("role", String(16), nullable=False, server_default="champion"),
+    Column("reference", String(200), nullable=False, server_default=""),
+    Column("subject", String(200), nullable=False, server_default=""),
+    Column("label_class", String(64), nullable=False, server_default=""),
     Index("ix_predictions_window", "model_name", "model_version", "at"),
+    Index(
+        "ix_predictions_reference",
+        "model_name",
+        "reference",
+        "at",
+        sqlite_where=text("reference <> ''"),
+        postgresql_where=text("reference <> ''"),
+    ),
+    Index(
+        "ix_predictions_subject",
+        "subject",
+        sqlite_where=text("subject <> ''"),
+        postgresql_where=text("subject <> ''"),
+    ),
 )
 
 shadow_prediction_rows: Final = Table(
@@ -72,6 +90,17 @@ prediction_count_rollups: Final = Table(
     Column("answers", Integer, nullable=False),
     json_column("latency"),
     json_column("labels"),
+)
+
+column_counts: Final = Table(
+    "column_counts",
+    metadata,
+    Column("model_name", String(64), primary_key=True),
+    Column("model_version", Integer, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("instance", String(200), primary_key=True),
+    Column("answers", Integer, nullable=False),
+    Column("counts", LargeBinary, nullable=False),
 )
 
 sampling_plans: Final = Table(

@@ -1,4 +1,4 @@
-"""The tables of promotions, probations, quarantines and rollouts."""
+"""The tables of promotions, approvals, probations, quarantines and rollouts."""
 
 from typing import Final
 
@@ -21,6 +21,33 @@ promotions: Final = Table(
     json_column("verdict", null=True),
     Column("fence", Integer, nullable=False),
     Index("ix_promotions_model", "model_name", "seq"),
+)
+
+approvals: Final = Table(
+    "approvals",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("model_name", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("champion", Integer, nullable=True),
+    Column("state", String(16), nullable=False),
+    text_column("reason"),
+    text_column("requested_by"),
+    time_column("requested_at"),
+    time_column("expires_at"),
+    Column("retraining_id", String(64), ForeignKey("retrainings.id"), nullable=True),
+    json_column("verdict", null=True),
+    time_column("decided_at", null=True),
+    text_column("decided_by", default=""),
+    text_column("comment", default=""),
+    Index("ix_approvals_model", "model_name", "id"),
+    Index(
+        "uq_approvals_waiting",
+        "model_name",
+        unique=True,
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
 )
 
 probations: Final = Table(

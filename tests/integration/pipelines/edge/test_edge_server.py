@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.edge.edge_server import EdgeModel, RequestRejectedError, make_server
 from pipelines.edge.export import SERVER_FILES, compare_export, copy_edge_server, export_file
 from pipelines.engines.executorch_engine import load_executorch_engine
@@ -49,7 +49,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def exported(version: Path, out: Path, form: str = "onnx", rows: ImageSet = ROWS) -> Path:
+def exported(version: Path, out: Path, form: str = "onnx", rows: Examples = ROWS) -> Path:
     export_file(version, CLASSES, "bars", 7, form, rows, out)  # type: ignore[arg-type]
     return out
 
@@ -100,7 +100,7 @@ def test_an_int8_file_gives_nearly_the_same_answers_and_its_difference_is_told(v
     found = compare_export(out, version, CLASSES, "onnx-int8", ROWS)
     assert found.same_answers >= 57
     assert 1e-6 < found.max_difference < 0.5
-    probabilities = EdgeModel(out)(ROWS.images)
+    probabilities = EdgeModel(out)(images_of(ROWS.batch))
     assert len(np.unique(probabilities)) > 60  # not in steps of 1/255
     assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
     assert b"QuantizeLinear" in out.read_bytes()
@@ -143,7 +143,7 @@ def test_what_cannot_be_exported_or_compared_is_refused(version: Path, tmp_path:
 
 
 def test_json_of_pixels_and_base64_is_answered_in_the_platforms_form(address: str, version: Path) -> None:
-    images = [ROWS.images[0].tolist(), base64.b64encode(png(ROWS.images[1])).decode()]
+    images = [images_of(ROWS.batch)[0].tolist(), base64.b64encode(png(images_of(ROWS.batch)[1])).decode()]
     status, made = ask(address, "/v1/predict", json.dumps({"images": images, "request_id": "mine"}).encode())
     assert status == 200
     assert made.keys() == {"request_id", "predictions", "latency_ms", "recorded"}
@@ -157,7 +157,7 @@ def test_json_of_pixels_and_base64_is_answered_in_the_platforms_form(address: st
 
 
 def test_a_picture_and_multipart_files_are_answered_alike(address: str) -> None:
-    picture = png(ROWS.images[3])
+    picture = png(images_of(ROWS.batch)[3])
     _, alone = ask(address, "/v1/predict", picture, "image/png")
     body = (
         b'--edge\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
@@ -220,7 +220,7 @@ def test_the_servers_files_run_alone_without_this_repository(version: Path, tmp_
         "bad = {'torch', 'pipelines', 'registry', 'mlplatform', 'mlflow', 'onnx', 'fastapi'} & set(sys.modules)\n"
         "print(json.dumps([made['predictions'][0]['model'], sorted(bad)]))"
     )
-    body = json.dumps({"images": [ROWS.images[0].tolist()]}).encode()
+    body = json.dumps({"images": [images_of(ROWS.batch)[0].tolist()]}).encode()
     done = subprocess.run(
         [sys.executable, "-c", probe], cwd=tmp_path, input=body, capture_output=True, check=True, env={}, timeout=60
     )
@@ -245,7 +245,7 @@ def raw(address: str, sent: bytes) -> bytes:
 
 
 POST = b"POST /v1/predict HTTP/1.1\r\n"
-BODY = json.dumps({"images": [ROWS.images[0].tolist()]}).encode()
+BODY = json.dumps({"images": [images_of(ROWS.batch)[0].tolist()]}).encode()
 LENGTH = b"content-length: %d\r\n" % len(BODY)
 
 
@@ -335,7 +335,7 @@ def test_pictures_together_are_limited_by_what_they_say(model: EdgeModel) -> Non
 
 
 def test_a_model_on_a_device_may_be_told_the_polarity(model: EdgeModel) -> None:
-    bright = np.where(ROWS.images[0] > 127, 255, 0).astype(np.uint8)
+    bright = np.where(images_of(ROWS.batch)[0] > 127, 255, 0).astype(np.uint8)
     assert np.array_equal(model.decode_image(png(bright), "it"), model.decode_image(png(255 - bright), "it"))
 
 

@@ -13,11 +13,14 @@ from mlplatform.context import AppContext
 from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.serve.inference.predict import PredictRequest
 from mlplatform.serve.inference.prediction_cache import BACK_OFF_SECONDS, PredictionCache, RedisCache, build_cache
+from mlplatform.serve.inference.request_decoder import image_decoder
 from mlplatform.store.tables.predictions import predictions
+from pipelines.answers import ClassReader
 from pipelines.image.grey_png import encode_png
 from tests.support.api_server import answered, loaded, running
 from tests.support.platform_world import picture
 
+READER = ClassReader(("a", "b"))
 ROW = np.array([0.25, 0.75], dtype=np.float32)
 OTHER = np.array([0.5, 0.5], dtype=np.float32)
 PNG = {"content-type": "image/png"}
@@ -59,7 +62,7 @@ def known(cache: PredictionCache, *keys: str) -> list[bool]:
 
 
 def test_the_newest_are_kept_and_a_look_renews_one() -> None:
-    cache = PredictionCache(2, 2)
+    cache = PredictionCache(2)
     cache.store({"a": ROW, "b": OTHER})
     assert known(cache, "a") == [True]
     cache.store({"c": ROW})
@@ -68,7 +71,7 @@ def test_the_newest_are_kept_and_a_look_renews_one() -> None:
 
 def test_a_cache_of_no_size_keeps_nothing_and_asks_nobody() -> None:
     spool_directory = Shelf()
-    cache = PredictionCache(0, 2, spool_directory)
+    cache = PredictionCache(0, spool_directory)
     cache.store({"a": ROW})
     cache.publish({"a": ROW})
     assert known(cache, "a") == [False]
@@ -77,7 +80,7 @@ def test_a_cache_of_no_size_keeps_nothing_and_asks_nobody() -> None:
 
 def test_what_is_kept_holds_no_batch_alive() -> None:
     batch = np.stack([ROW, OTHER])
-    cache = PredictionCache(4, 2)
+    cache = PredictionCache(4)
     cache.store({"a": batch[0]})
     batch[0] = 9.0
     [row] = cache.lookup(["a"])
@@ -87,9 +90,9 @@ def test_what_is_kept_holds_no_batch_alive() -> None:
 
 def test_servers_share_what_they_computed() -> None:
     spool_directory = Shelf()
-    one, two = PredictionCache(4, 2, spool_directory), PredictionCache(4, 2, spool_directory)
+    one, two = PredictionCache(4, spool_directory), PredictionCache(4, spool_directory)
     one.publish({"a": ROW})
-    rows = two.lookup_shared(["a", "b"], [None, None])
+    rows = two.lookup_shared(["a", "b"], [None, None], READER)
     assert rows[0] is not None
     assert np.array_equal(rows[0], ROW)
     assert rows[1] is None
@@ -100,17 +103,17 @@ def test_servers_share_what_they_computed() -> None:
 def test_what_is_no_answer_is_not_believed(value: bytes) -> None:
     spool_directory = Shelf()
     spool_directory.held["a"] = value
-    assert PredictionCache(4, 2, spool_directory).lookup_shared(["a"], [None]) == [None]
+    assert PredictionCache(4, spool_directory).lookup_shared(["a"], [None], READER) == [None]
 
 
 def test_a_shared_cache_that_is_away_is_left_alone_for_a_while() -> None:
     spool_directory, clock = Shelf(), Ticking()
-    cache = PredictionCache(4, 2, spool_directory, clock)
+    cache = PredictionCache(4, spool_directory, clock)
     spool_directory.away = True
-    assert cache.lookup_shared(["a"], [None]) == [None]
+    assert cache.lookup_shared(["a"], [None], READER) == [None]
     assert not cache.may_block
     cache.publish({"a": ROW})
-    cache.lookup_shared(["a"], [None])
+    cache.lookup_shared(["a"], [None], READER)
     assert spool_directory.asked == 1
     spool_directory.away, clock.now = False, clock.now + BACK_OFF_SECONDS
     cache.publish({"a": ROW})
@@ -140,7 +143,8 @@ def test_the_same_picture_is_answered_from_memory_and_recorded_again(server: Api
 
 
 def test_a_request_may_be_known_in_part_and_keeps_its_order(server: ApiServer) -> None:
-    asked = server.decoder.decode_images([encode_png(picture(seed)) for seed in (5, 6, 7)])
+    decoder = image_decoder(server.decoders.of(loaded(1).predictor))
+    asked = decoder.decode_images([encode_png(picture(seed)) for seed in (5, 6, 7)])
     with running(server) as client:
         alone = [client.post("/v1/predict", json={"images": [image.tolist()]}).json() for image in asked[:2]]
         server.model_slot.swap(replace(loaded(1), loaded_at=server.context.clock()))
@@ -161,7 +165,7 @@ def test_another_version_answers_for_itself(server: ApiServer) -> None:
 
 def test_a_second_server_answers_with_what_the_first_computed(lite: AppContext) -> None:
     spool_directory = Shelf()
-    one, two = (replace(build_server(lite), prediction_cache=PredictionCache(8, 10, spool_directory)) for _ in range(2))
+    one, two = (replace(build_server(lite), prediction_cache=PredictionCache(8, spool_directory)) for _ in range(2))
     for server in (one, two):
         server.model_slot.swap(loaded(1))
     answered(one, PredictRequest(None, (encode_png(picture(1)),)))
@@ -179,10 +183,10 @@ def test_a_redis_that_is_not_there_costs_nothing_but_a_warning(
     lite: AppContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere = lite.settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"})
-    cache = build_cache(nowhere, 2)
-    assert cache.lookup_shared(["a"], [None]) == [None]
+    cache = build_cache(nowhere)
+    assert cache.lookup_shared(["a"], [None], READER) == [None]
     assert "left alone" in caplog.text
-    assert not build_cache(lite.settings.model_copy(update={"redis_url": "nonsense://"}), 2).may_block
+    assert not build_cache(lite.settings.model_copy(update={"redis_url": "nonsense://"})).may_block
     assert "is no address" in caplog.text
 
 
@@ -191,8 +195,8 @@ def test_a_real_redis_shares_answers() -> None:
     if not url:
         pytest.skip("set PLATFORM_TEST_REDIS_URL to share answers through a Redis server")
     key = f"test/{os.getpid()}"
-    one, two = (PredictionCache(4, 2, RedisCache(url)) for _ in range(2))
+    one, two = (PredictionCache(4, RedisCache(url)) for _ in range(2))
     one.publish({key: ROW})
-    [row] = two.lookup_shared([key], [None])
+    [row] = two.lookup_shared([key], [None], READER)
     assert row is not None
     assert np.array_equal(row, ROW)

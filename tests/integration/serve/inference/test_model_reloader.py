@@ -24,9 +24,10 @@ from mlplatform.store import leases
 from pipelines.data import image_batch
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from registry.errors import RegistryUnavailableError
-from registry.model_package import MODEL_FILE, ONNX_FILE, SHA256_TAG
+from registry.model_package import CONTRACT_SHA256_TAG, MODEL_FILE, ONNX_FILE, SHA256_TAG
 from tests.support.api_server import NAME, Flaky, StockedCatalog, loaded, module
 from tests.support.platform_world import START
+from tests.support.version_folder import DIGITS
 from tests.support.waiting import eventually
 
 BLANK = np.zeros((1, 28, 28), np.uint8)
@@ -119,7 +120,7 @@ def test_a_removed_alias_does_not_take_the_model_away(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("text", "not a whole pt2 archive"), ("size", "do not fit this model"), ("NaN", "numbers that are none")],
+    [("text", "not a whole pt2 archive"), ("size", "its contract says 28×28"), ("NaN", "numbers that are none")],
 )
 def test_a_candidate_that_cannot_answer_keeps_the_old_model_until_it_is_mended(
     reloader: ModelReloader,
@@ -307,7 +308,8 @@ def test_a_replaced_file_is_never_answered_with_whoever_is_away(
 def test_a_registry_that_vouches_for_other_files_than_were_promoted_is_not_believed(
     lite: AppContext, reloader: ModelReloader, holder: ModelSlot, champion: StockedCatalog, files: dict[str, bytes]
 ) -> None:
-    promoted(lite, 1, pins={SHA256_TAG: sha256(files["1"]).hexdigest()})
+    pins = {SHA256_TAG: sha256(files["1"]).hexdigest(), CONTRACT_SHA256_TAG: DIGITS.digest}
+    promoted(lite, 1, pins=pins)
     champion.stock(1, files["2"])
     assert (reloader.poll(), holder.current) == (False, None)
     assert "was promoted with sha256" in str(reloader.error)
@@ -321,7 +323,10 @@ def test_a_version_promoted_before_digests_were_pinned_is_pinned_when_it_first_s
 ) -> None:
     promoted(lite, 1)
     assert reloader.poll()
-    assert pinned_digests(lite, 1) == {SHA256_TAG: sha256(files["1"]).hexdigest()}
+    assert pinned_digests(lite, 1) == {
+        SHA256_TAG: sha256(files["1"]).hexdigest(),
+        CONTRACT_SHA256_TAG: DIGITS.digest,
+    }
 
 
 def test_without_the_database_the_last_champion_known_is_answered_with(

@@ -27,6 +27,7 @@ from mlplatform.serve.inference.shadow_inference import ShadowInference
 from mlplatform.store.tables.predictions import predictions as rows
 from mlplatform.store.tables.predictions import shadow_prediction_rows
 from monitors.decisions.version_comparison import VersionComparison
+from pipelines.answers import ClassReader
 from pipelines.data import image_batch
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine
@@ -292,7 +293,7 @@ class Gate:
     """A predictor that waits until it may go on."""
 
     def __init__(self) -> None:
-        self.classes, self.open, self.entered = CLASSES, threading.Event(), threading.Event()
+        self.reader, self.open, self.entered = ClassReader(CLASSES), threading.Event(), threading.Event()
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.entered.set()
@@ -355,7 +356,9 @@ def test_trials_are_begun_and_stopped_over_http(client: httpx.Client, quiet: Api
     from tests.support.monitoring_world import promote
 
     promote(quiet.context, 1)
-    begun = client.post("/v1/models/2/canary", json={"share": 0.2, "reason": "to see", "requested_by": "ann"})
+    wish = {"share": 0.2, "reason": "to see", "requested_by": "ann"}
+    assert "gate's verdict" in client.post("/v1/models/2/canary", json=wish).json()["detail"]
+    begun = client.post("/v1/models/2/canary", json=wish | {"force": True})
     assert (begun.status_code, begun.json()["role"], begun.json()["beside"]) == (201, "canary", 1)
     assert client.post("/v1/models/3/shadow", json={}).status_code == 409
     assert client.delete("/v1/models/2/shadow").status_code == 404

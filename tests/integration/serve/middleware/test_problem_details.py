@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 
 from mlplatform import errors
+from mlplatform.auth.form_tokens import FormRefusedError
 from mlplatform.serve.problem_details import PROBLEM_BY_ERROR, add_error_handlers, problem_response
 from monitors.errors import AlertError
 from pipelines.errors import CorruptDataError, DataError, ModelUnreadableError
@@ -41,6 +42,7 @@ EXPECTED: list[tuple[Exception, int, str]] = [
     (errors.TooLargeError("x"), 413, "too-large"),
     (errors.NotFoundError("x"), 404, "not-found"),
     (UnknownVersionError("x"), 404, "not-found"),
+    (FormRefusedError("x"), 403, "forbidden"),
     (errors.ConflictError("x"), 409, "conflict"),
     (AlertError("x"), 409, "conflict"),
     (errors.StoreUnavailableError("x"), 503, "store-unavailable"),

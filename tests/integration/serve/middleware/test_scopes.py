@@ -11,7 +11,23 @@ from mlplatform.serve.middleware.auth_middleware import PUBLIC_PATHS, required_s
 
 ADMIN = frozenset({"admin"})
 TRIALS = {f"{method} /v1/models/x/{role}" for method in ("POST", "DELETE") for role in ("shadow", "canary")}
-CLOSED = {"POST /v1/retrain", "DELETE /v1/retrainings/x", "POST /alerts/x/acknowledge", *TRIALS}
+CLOSED = {
+    "POST /v1/retrain",
+    "DELETE /v1/retrainings/x",
+    "POST /v1/models/x/approve",
+    "POST /v1/models/x/reject",
+    "POST /alerts/x/acknowledge",
+    "POST /alerts/x/silence",
+    "POST /retrainings",
+    "POST /retrainings/x/cancel",
+    "POST /versions/rollback",
+    "POST /versions/x/promote",
+    "POST /versions/x/decision",
+    "POST /versions/x/trial",
+    "POST /versions/x/trial/stop",
+    "POST /versions/x/quarantine",
+    *TRIALS,
+}
 
 
 @pytest.mark.parametrize(
@@ -23,10 +39,17 @@ CLOSED = {"POST /v1/retrain", "DELETE /v1/retrainings/x", "POST /alerts/x/acknow
         ("GET", "/v1/predictions/x/image", {"predict", "feedback", "audit"}),
         ("POST", "/v1/feedback", {"feedback"}),
         ("GET", "/v1/audit/next", {"audit"}),
+        ("GET", "/review/draw", {"audit", "review"}),
+        ("POST", "/review/draw", {"review"}),
         ("GET", "/", {"audit"}),
         ("HEAD", "/metrics", {"audit"}),
         ("POST", "/v2/models/digits/infer", {"predict"}),
         ("GET", "/v2/health/live", set()),
+        ("GET", "/assets/style.css", set()),
+        ("POST", "/assets/style.css", ADMIN),
+        ("GET", "/assets", ADMIN),
+        ("HEAD", "/models/digits/inputs", {"audit"}),
+        ("POST", "/models/digits", ADMIN),
         ("POST", "/healthz", ADMIN),
         ("GET", "/v1/predictor", ADMIN),
         ("GET", "/v1/thoughtless", ADMIN),
@@ -37,7 +60,9 @@ def test_a_path_needs_its_scope(method: str, path: str, scopes: set[str]) -> Non
     assert required_scopes(method, path) == scopes
 
 
-def test_only_health_is_open_and_only_what_changes_things_needs_an_admin(server: ApiServer) -> None:
+def test_only_health_and_the_files_of_pages_are_open_and_only_what_changes_things_needs_an_admin(
+    server: ApiServer,
+) -> None:
     routes = {
         f"{method} {re.sub('{[a-z_]+}', 'x', route.path)}"
         for route in create_app(server).routes
@@ -46,5 +71,5 @@ def test_only_health_is_open_and_only_what_changes_things_needs_an_admin(server:
     }
     assert routes
     wanted = {route: required_scopes(*route.split()) for route in routes}
-    assert {route.split()[1] for route, scopes in wanted.items() if not scopes} <= PUBLIC_PATHS
+    assert {route.split()[1] for route, scopes in wanted.items() if not scopes} <= PUBLIC_PATHS | {"/assets/x"}
     assert {route for route, scopes in wanted.items() if scopes == ADMIN} == CLOSED

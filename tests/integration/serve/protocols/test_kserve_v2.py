@@ -184,7 +184,7 @@ def test_a_packed_body_is_refused_in_the_protocols_form(server: ApiServer) -> No
     [
         (b"{", {}, "not JSON"),
         (b"[]", {}, "must be an object"),
-        (json.dumps({"inputs": []}).encode(), {}, "a list of one tensor"),
+        (json.dumps({"inputs": []}).encode(), {}, "a list of tensors, at least one"),
         (json.dumps(one(name="image")).encode(), {}, "'image' is not known"),
         (json.dumps(one(shape=[1, -28, 28])).encode(), {}, "list of whole numbers"),
         (json.dumps(one(shape=[1] * 70)).encode(), {}, "list of whole numbers"),
@@ -211,6 +211,7 @@ def test_a_packed_body_is_refused_in_the_protocols_form(server: ApiServer) -> No
         (json.dumps(one() | {"parameters": {"tags": "[" * 100_000}}).encode(), {}, "holds 100003 lists; at most"),
         (json.dumps(one() | {"parameters": {"tags": "{"}}).encode(), {}, "tags is not JSON"),
         (json.dumps(one() | {"parameters": {"tags": '{"A": "b"}'}}).encode(), {}, "no name"),
+        (json.dumps(one() | {"parameters": {"subjects": '["ada"]'}}).encode(), {}, "of pictures none are kept"),
         (json.dumps(one() | {"parameters": {"client_id": "a\nb"}}).encode(), {}, "printable"),
         (json.dumps(one()).encode(), {LENGTH: "99999"}, "must be the length"),
         (json.dumps(one()).encode(), {LENGTH: "-1"}, "must be the length"),

@@ -114,6 +114,7 @@ def test_every_form_is_answered_in_the_order_of_its_rows(server: ApiServer, body
         (b'{"inputs": ["aGk="], "params": []}', "no image was sent|PNG nor JPEG"),
         (b'{"inputs": ["aGk="], "params": {"temperature": 1}}', "params must be"),
         (b'{"inputs": ["aGk="], "params": {"client_id": "a\\nb"}}', "printable"),
+        (b'{"inputs": ["aGk="], "params": {"subjects": ["ada"]}}', "of pictures none are kept"),
         (b'{"dataframe_split": []}', "list of rows"),
         (b'{"dataframe_split": {"data": [1]}}', "list of rows"),
         (b'{"dataframe_split": {"data": [[]]}}', "shape 0"),

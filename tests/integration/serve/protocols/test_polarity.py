@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from mlplatform.context import AppContext
 from mlplatform.serve.api_server import ApiServer, build_server
+from pipelines.data import images_of
 from pipelines.datasets.image_folder import load_image_folder
 from pipelines.edge.edge_server import EdgeModel
 from pipelines.image.grey_png import decode_png
@@ -78,7 +79,7 @@ def test_trainings_and_devices_read_what_servers_read(
         data = DRAWN[name] if size == (28, 28) else encoded(opened.resize(size), exif=exif)
     (folder / "a.png").write_bytes(data)
     served = recorded(server, client, {"content": data, "headers": {"content-type": "image/png"}})
-    [learnt] = load_image_folder(folder.parent, {"7": 0}, height=28, width=28).images
+    [learnt] = images_of(load_image_folder(folder.parent, {"7": 0}, height=28, width=28).batch)
     device = EdgeModel.__new__(EdgeModel)
     device.height, device.width = 28, 28
     assert np.array_equal(learnt, served)

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from PIL import Image
 from mlplatform.alerting import evaluations
 from mlplatform.clock import utc_now
 from mlplatform.context import AppContext
+from mlplatform.ids import uuid7
 from mlplatform.operations import queries
 from mlplatform.predictions import prediction_records, sampling_plans
-from mlplatform.promotion import promotion_history
+from mlplatform.promotion import approvals, promotion_history
+from mlplatform.promotion.approvals import Approval
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.retraining import retraining_queue
@@ -45,6 +48,7 @@ from tests.support.api_server import (
     running,
     spool_directory_in,
 )
+from tests.support.label_rows import an_id
 from tests.support.platform_world import START, picture
 from tests.support.waiting import eventually
 
@@ -60,6 +64,8 @@ ROUTES = {
     "/v1/retrainings/{retraining_id}",
     "/v1/models",
     "/v1/evaluations/{evaluation_id}/report",
+    "/v1/models/{version}/approve",
+    "/v1/models/{version}/reject",
     "/v1/models/{version}/shadow",
     "/v1/models/{version}/canary",
     "/invocations",
@@ -155,16 +161,24 @@ def test_a_jpeg_is_answered_raw_in_a_form_and_as_base64(client: httpx.Client) ->
 def test_a_prediction_that_is_still_being_written_is_no_unknown_one(
     client: httpx.Client, server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    on_its_way, nobody = an_id(server.context.clock()), "nobody"
+
+    def answers(prediction_id: str) -> list[httpx.Response]:
+        return [
+            client.get(f"/v1/predictions/{prediction_id}"),
+            client.get(f"/v1/predictions/{prediction_id}/image"),
+            client.post("/v1/explain", json={"prediction_id": prediction_id}),
+        ]
+
     monkeypatch.setattr(Recorder, "flush", lambda _self, _timeout: False)
-    for answer in (
-        client.get("/v1/predictions/on-its-way"),
-        client.get("/v1/predictions/on-its-way/image"),
-        client.post("/v1/explain", json={"prediction_id": "on-its-way"}),
-    ):
+    for answer in answers(on_its_way):
         assert "still being written" in problem(answer, 503)
         assert answer.headers["retry-after"] == "2"
+    for answer in answers(nobody):
+        assert nobody in problem(answer, 404)
     monkeypatch.setattr(Recorder, "flush", lambda _self, _timeout: True)
-    assert "on-its-way" in problem(client.get("/v1/predictions/on-its-way"), 404)
+    for answer in answers(on_its_way):
+        assert on_its_way in problem(answer, 404)
 
 
 def test_a_prediction_that_takes_its_time_to_be_written_is_waited_for(
@@ -353,6 +367,32 @@ def test_a_label_that_cannot_be_used_names_its_field(
 def test_feedback_that_is_no_label_is_refused(client: httpx.Client, body: str) -> None:
     sent = body.encode(errors="surrogatepass")
     problem(client.post("/v1/feedback", content=sent, headers={"content-type": "application/json"}), 422)
+
+
+def test_a_candidate_that_waits_is_rejected_and_approved(client: httpx.Client, server: ApiServer) -> None:
+    context, now = server.context, server.context.clock()
+
+    def wait() -> None:
+        approval = Approval(
+            uuid7(), "digits", 2, None, "waiting", "new", "cli", now, now + timedelta(days=7), None, None
+        )
+        with context.database.write() as connection:
+            approvals.request(connection, approval)
+
+    assert "does not wait" in problem(client.post("/v1/models/2/approve", json={}), 404)
+    wait()
+    [waiting] = client.get("/v1/models").json()["approvals"]
+    assert (waiting["version"], waiting["state"]) == (2, "waiting")
+    assert "needs its reason" in problem(client.post("/v1/models/2/reject", json={}), 422)
+    assert "version 2 does" in problem(client.post("/v1/models/3/reject", json={"comment": "no"}), 404)
+    rejected = client.post("/v1/models/2/reject", json={"comment": "no", "requested_by": "ann"}).json()
+    assert (rejected["state"], rejected["decided_by"]) == ("rejected", "ann")
+    assert "does not wait" in problem(client.post("/v1/models/2/reject", json={"comment": "no"}), 404)
+    wait()
+    promoted = client.post("/v1/models/2/approve", json={"comment": "seen it", "requested_by": "ann"})
+    assert promoted.status_code == 200, promoted.text
+    assert (promoted.json()["to_version"], promoted.json()["actor"]) == (2, "ann")
+    assert [each["state"] for each in client.get("/v1/models").json()["approvals"]] == ["approved", "rejected"]
 
 
 def test_an_unknown_prediction_is_not_found(client: httpx.Client) -> None:
@@ -580,7 +620,9 @@ def test_the_documented_json_body_of_predict_accepts_what_the_server_takes(clien
     assert set(content) == {"application/json", *pictures}
     validator = Draft202012Validator(content["application/json"]["schema"])
     validator.validate({"images": [GREY.tolist(), "aGk="], "client_id": "x"})
+    validator.validate({"rows": [{"age": 41, "plan": None}], "references": ["order-17"]})
     assert not validator.is_valid({"images": []})
+    assert not validator.is_valid({"rows": []})
     assert not validator.is_valid({"images": [[[256]]]})
     assert not validator.is_valid({"images": ["aGk="], "more": 1})
 
@@ -610,7 +652,7 @@ def test_answers_are_given_at_the_servers_time(client: httpx.Client) -> None:
 def test_a_reviewer_is_given_pictures_without_the_models_answer(server: ApiServer) -> None:
     with server.context.database.write() as connection:
         sampling_plans.publish(
-            connection, server.context.pipeline.name, 1, SamplingPlan(uniform=1.0).to_json(), server.context.clock()
+            connection, server.context.model_name, 1, SamplingPlan(uniform=1.0).to_json(), server.context.clock()
         )
     with running(server) as client:
         sent = client.post("/v1/predict", json={"images": [GREY.tolist()], "tags": {"scanner": "b"}}).json()[
@@ -619,9 +661,11 @@ def test_a_reviewer_is_given_pictures_without_the_models_answer(server: ApiServe
         server.recorder.flush(5)
         found = client.get("/v1/audit/next", params={"reviewer": "ada"}).json()
         [shown] = found["answers"]
-        assert set(shown) == {"prediction_id", "at", "image", "until"}
+        assert set(shown) == {"prediction_id", "at", "image", "row", "until"}
+        assert shown["row"] is None
         assert (shown["prediction_id"], found["classes"]) == (sent["id"], list("0123456789"))
         picture = client.get(f"/v1/predictions/{sent['id']}/image")
+        assert picture.headers["cache-control"] == "no-store", "an erased input is gone from browsers too"
         assert (picture.headers["content-type"], base64.b64decode(shown["image"])) == ("image/png", picture.content)
         assert client.get("/v1/audit/next", params={"reviewer": "bob"}).json()["answers"] == []
         label = {"prediction_id": sent["id"], "label": "3", "source": "audit", "reviewer": "ada"}

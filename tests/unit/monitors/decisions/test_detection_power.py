@@ -1,10 +1,25 @@
 """What a rule about labels finds at a rate of labels and a size of the golden set, and the words for it."""
 
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
 import pytest
 
-from monitors.decisions.detectors.detection_power import DetectionPower, detection_power, finds_text, power_sentence
+from monitors.decisions.detectors.detection_power import (
+    LEAST_USEFUL_LABELS,
+    USEFUL_DAYS,
+    USEFUL_LABELS,
+    DetectionPower,
+    classes_sentence,
+    detection_power,
+    finds_text,
+    power_sentence,
+)
 from monitors.rules.alerts_config import Rule
+from monitors.statistics.e_detector import Observation, simple_null, start_detector, update_detector
 from monitors.windows.window import Baseline
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 DIGITS = tuple("0123456789")
 DROP = Rule.model_validate(
@@ -55,6 +70,37 @@ def test_classes_share_labels_and_budget() -> None:
     assert power.soon is not None
     assert power.soon > 0.15
     assert power.never == pytest.approx(0.1)
+
+
+def test_it_says_from_how_many_classes_on_a_rule_by_class_sees_little() -> None:
+    assert classes_sentence(forecast(CLASSES)) is None
+    power = DetectionPower("by-class", "class_error", 0.1, 0, None, None, None, 0.1, classes=1000)
+    assert power.useful_classes == 300
+    assert (sentence := classes_sentence(power)) is not None
+    assert "100 labels a day are enough for about 300 classes, and there are 1,000" in sentence
+    assert "in 90 days each gets 9.0 labels on average" in sentence
+    silent = classes_sentence(DetectionPower("by-class", "class_error", 0.0, 0, None, None, None, 0.1, classes=7))
+    assert silent is not None
+    assert silent.startswith("rule by-class: no labels come, so each of 7 classes may break unseen;")
+    assert classes_sentence(DetectionPower("r", "accuracy_drop", 0.1, 400, None, None, None, 0.1)) is None
+
+
+@pytest.mark.parametrize(("labels", "share"), [(USEFUL_LABELS, 0.5), (LEAST_USEFUL_LABELS, 1.0)])
+def test_so_many_labels_find_a_class_that_breaks_and_half_as_many_do_not(labels: int, share: float) -> None:
+    """In 90 days, of 3 000 classes that share one alarm in 90 days, after 14 days in which budget was earned."""
+
+    def found(expected: float) -> float:
+        hits, per_second = 0, 1 / timedelta(days=USEFUL_DAYS).total_seconds()
+        for seed in range(100):
+            draw = np.random.default_rng(seed)
+            times = np.sort(draw.random(draw.poisson(expected))) * USEFUL_DAYS
+            seen = [Observation(START + timedelta(days=at), float(draw.random() < share)) for at in times.tolist()]
+            begun = start_detector(simple_null(0.1), START - timedelta(days=14))
+            hits += update_detector(begun, seen, per_second, 5, 1 / 3000).alarmed_at is not None
+        return hits / 100
+
+    assert found(labels) >= 0.7
+    assert found(labels / 2) <= 0.4
 
 
 def test_without_enough_labels_nothing_is_found_and_the_sentence_says_so() -> None:

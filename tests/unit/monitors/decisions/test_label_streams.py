@@ -130,7 +130,7 @@ def test_a_source_that_speaks_later_takes_half_of_the_budget_from_then_on() -> N
         stream = LabelStream()
         stream.add(f"{source}{hours}", 0, hours / 24, "audit" if source == "audit" else "delayed", wrong=False)
         [(_, event)] = stream.events
-        return source, OutcomeBlock(START + timedelta(hours=hours), (event.outcome,))
+        return source, OutcomeBlock(START + timedelta(hours=hours), (event.outcome,), (event.outcome.loss,))
 
     per_second = 1 / DAY.total_seconds() / 1_000
     blocks: Sequence[tuple[str, OutcomeBlock]] = [block("audit", 10), block("delayed", 20), block("audit", 30)]
@@ -145,6 +145,6 @@ def test_what_a_label_detector_remembers_is_kept() -> None:
     stream = LabelStream()
     stream.add("a", 0, 1, "audit", wrong=True, chance=0.5, smallest_chance=0.1)
     [(_, event)] = stream.events
-    block = OutcomeBlock(START + DAY, (event.outcome,))
+    block = OutcomeBlock(START + DAY, (event.outcome,), (event.outcome.loss,))
     after = update_label_detector(LabelDetector(simple_null(0.02), START), [("audit", block)], 1e-7, 1)
     assert LabelDetector.from_json(after.to_json()) == after

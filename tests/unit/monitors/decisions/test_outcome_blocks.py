@@ -1,6 +1,7 @@
 """Labelled answers as blocks: what belongs together, when it is read, what it weighs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from monitors.decisions.detectors.outcome_blocks import (
     BlockSizes,
     group_into_blocks,
+    loss_of,
     mature_until,
     mean_loss,
     reading_time,
@@ -49,6 +51,7 @@ def row(
         0.9,
         tags=tags or {},
         request_id=request,
+        loss=float(wrong),
     )
 
 
@@ -163,9 +166,18 @@ def test_an_entitys_day_is_one_block_and_who_has_none_is_counted_by_request() ->
 
 
 def test_a_blocks_loss_is_the_weighted_mean_of_its_labels() -> None:
-    rows = [row(1, HOUR, HOUR, wrong=True), row(2, HOUR, HOUR), row(3, HOUR, HOUR)]
-    assert mean_loss(rows, [1, 1, 1]) == pytest.approx(1 / 3)
-    assert mean_loss(rows, [0.5, 1, 1]) == pytest.approx(0.2)
+    rows = [
+        row(1, HOUR, HOUR, wrong=True, request="x"),
+        row(2, HOUR, HOUR, request="x"),
+        row(3, HOUR, HOUR, request="x"),
+    ]
+    rows[0] = replace(rows[0], loss=0.25)
+    request = parse_block_unit("request")
+    [by_errors] = group_into_blocks(rows, request, NONE, MONDAY + DAY)
+    assert mean_loss(by_errors, [1, 1, 1]) == pytest.approx(1 / 3)
+    assert mean_loss(by_errors, [0.5, 1, 1]) == pytest.approx(0.2)
+    [by_losses] = group_into_blocks(rows, request, NONE, MONDAY + DAY, loss_of)
+    assert mean_loss(by_losses, [1, 1, 1]) == pytest.approx(0.25 / 3)
 
 
 def test_blocks_of_one_size_weigh_1_and_smaller_ones_in_proportion() -> None:

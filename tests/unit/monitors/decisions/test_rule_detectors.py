@@ -46,6 +46,7 @@ def stream(
             source_sequence={**dict.fromkeys(before, 0), source: first + place},
             confidence=0.9,
             weight=1.0,
+            loss=float(is_wrong),
         )
         for place, is_wrong in enumerate(wrong)
     ]
@@ -237,7 +238,9 @@ def test_a_healthy_model_keeps_the_budget_however_often_the_rule_looks() -> None
     for _ in range(20):
         wrong = np.flatnonzero(generator.random(labels) < null.best)
         rows = [
-            Outcome(n, "", NOON, NOON + n * gap, "5" if bad else "3", "3", "audit", {"audit": n}, 0.9, 1.0)
+            Outcome(
+                n, "", NOON, NOON + n * gap, "5" if bad else "3", "3", "audit", {"audit": n}, 0.9, 1.0, loss=float(bad)
+            )
             for n, bad in enumerate(np.isin(np.arange(labels), wrong))
         ]
         held: dict[str, LabelDetector] = {}

@@ -117,7 +117,7 @@ def test_corrections_estimate_only_where_written() -> None:
         ({"notify": "[nobody]"}, "notify[0]: 'nobody' is not a channel; defined: team"),
         (
             {"widnow": "1d"},
-            "widnow: unknown key; allowed: above, action, below, block, by, clear, confidence, escalate, every",
+            "widnow: unknown key; allowed: above, action, below, block, by, clear, column, confidence, escalate",
         ),
         ({"for_": "1s"}, "for_: unknown key; allowed: above"),
     ],
@@ -148,8 +148,8 @@ def test_every_fault_is_reported_in_the_order_of_lines() -> None:
         ["13", " rules[1]"],
     ]
     assert found[4].endswith(
-        "unknown key; allowed: block, breaker, cooldown, daily_cap, dry_run, group_by, min_feedback, quotas, "
-        "shadow_inconclusive"
+        "unknown key; allowed: approval_timeout, block, breaker, cooldown, daily_cap, dry_run, group_by, min_feedback, "
+        "promote, quotas, shadow_inconclusive"
     )
     assert found[5].endswith("'pager' is not allowed; allowed: " + ", ".join(sorted(CHANNEL_TYPES)))
 

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from monitors.rules.quantities import parse_duration, parse_threshold
+from monitors.rules.quantities import number_text, parse_duration, parse_threshold
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,20 @@ def test_a_threshold_becomes_a_share_a_ratio_a_count_or_seconds(written: object,
 def test_a_threshold_that_does_not_fit_says_what_would(written: object, metric: str, remedy: str) -> None:
     with pytest.raises(ValueError, match=remedy):
         parse_threshold(written, metric)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "said"),
+    [
+        (1394.6, 3, "1,395"),
+        (999.7, 3, "1,000"),
+        (999.4, 3, "999"),
+        (0.04567, 3, "0.0457"),
+        (0.0, 3, "0"),
+        (12.34, 2, "12"),
+        (123456.0, 4, "123,456"),
+        (-5000.0, 3, "-5,000"),
+    ],
+)
+def test_numbers_for_people_have_no_exponent_where_they_are_large(value: float, digits: int, said: str) -> None:
+    assert number_text(value, digits) == said

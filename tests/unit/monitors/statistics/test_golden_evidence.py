@@ -1,14 +1,22 @@
 """The golden set as evidence: that it is an e-value, and what it makes of the detector, by simulation."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, product
+from math import factorial, prod
 
 import numpy as np
 import pytest
 
 from monitors.errors import WindowError
 from monitors.statistics.e_detector import CompositeNull, Observation, start_detector, update_detector
-from monitors.statistics.golden_evidence import CELLS, expected_largest, golden_evidence, golden_null
+from monitors.statistics.golden_evidence import (
+    CELLS,
+    expected_largest,
+    golden_evidence,
+    golden_mean_evidence,
+    golden_mean_null,
+    golden_null,
+)
 from monitors.statistics.intervals import binomial_tail, clopper_pearson
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,6 +51,49 @@ def test_the_cells_cover_every_share_and_each_is_as_strict_as_its_strictest(erro
     for share in np.linspace(0, 1, 500).tolist():
         place = next(place for place, bound in enumerate(null.bounds) if share + 0.005 <= bound or bound == 1)
         assert 1 / null.goals[place] <= golden_evidence(errors, total, min(share, 1 - 1e-12)) * (1 + 1e-9)
+
+
+MIXES = [
+    ([0.6, 0.3, 0.1, 0.02], [0.02, 0.03, 0.05, 0.9]),
+    ([1.0, 0.2, 0.0], [0.01, 0.08, 0.91]),
+    ([0.4, 0.1], [0.9, 0.1]),
+]
+
+
+@pytest.mark.parametrize("rows", [1, 5, 30])
+@pytest.mark.parametrize(("values", "chances"), MIXES)
+def test_the_evidence_of_golden_values_has_a_mean_of_one(values: list[float], chances: list[float], rows: int) -> None:
+    expected, mean = 0.0, float(np.dot(values, chances))
+    for counts in product(range(rows + 1), repeat=len(values)):
+        if sum(counts) == rows:
+            chance = factorial(rows) * prod(p**n / factorial(n) for p, n in zip(chances, counts, strict=True))
+            expected += chance * golden_mean_evidence(dict(zip(values, counts, strict=True)), max(values), mean)
+    assert expected == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("values", "chances"), MIXES)
+@pytest.mark.parametrize("rows", [5, 400])
+def test_cells_of_a_golden_mean_cover_every_mean_and_each_is_as_strict_as_its_strictest(
+    values: list[float], chances: list[float], rows: int
+) -> None:
+    counts = dict(zip(values, np.random.default_rng(1).multinomial(rows, chances).tolist(), strict=True))
+    largest = max(values)
+    evidence = [golden_mean_evidence(counts, largest, mean) for mean in np.linspace(0, 0.999 * largest, 500).tolist()]
+    assert all(before <= after * (1 + 1e-9) for before, after in pairwise(evidence))
+    null, chosen = golden_mean_null(counts, largest, 0.02), golden_mean_null(counts, largest, 0.02, versions=4)
+    assert chosen.bounds == null.bounds
+    assert chosen.goals == pytest.approx([4 * goal for goal in null.goals])
+    assert list(null.bounds) == sorted(null.bounds)
+    for mean in np.linspace(0, largest, 300).tolist():
+        place = next(place for place, bound in enumerate(null.bounds) if mean + 0.02 <= bound + 1e-12 or bound == 1)
+        against = golden_mean_evidence(counts, largest, min(mean, largest * (1 - 1e-12)))
+        assert 1 / null.goals[place] <= against * (1 + 1e-9)
+
+
+def test_golden_values_that_cannot_be_are_refused() -> None:
+    for values, largest, versions in (({}, 1.0, 1), ({0.5: 3}, 0.4, 1), ({0.5: 3}, 1.0, 0), ({0.0: 3}, 0.0, 1)):
+        with pytest.raises(WindowError, match="cannot be"):
+            golden_mean_null(values, largest, 0.02, versions)
 
 
 @pytest.mark.parametrize(("total", "share"), [(100, 0.01), (400, 0.02), (1000, 0.3), (3000, 0.01)])

@@ -13,12 +13,13 @@ from monitors.decisions.performance_estimation import (
     MinuteCounts,
     detector_digest,
     expected_error_share,
-    null_error_share,
+    null_hypothesis,
     update_performance_detector,
 )
 from monitors.errors import WindowError
 from monitors.rules.alerts_config import Rule
-from monitors.statistics.e_detector import Detector
+from monitors.statistics.e_detector import Detector, simple_null, start_detector
+from monitors.statistics.golden_evidence import golden_mean_null
 from monitors.statistics.intervals import bounded_mean
 from monitors.windows.window import Baseline, ErrorByConfidence
 from monitors.windows.window_counts import WindowCounts
@@ -59,12 +60,27 @@ def test_the_errors_to_expect_are_the_mean_chance_over_the_steps() -> None:
     assert expected_error_share(DOUBTS, {0: 1, 4: 1}) == pytest.approx(0.3005)
 
 
-def test_the_null_is_the_upper_limit_of_the_golden_set_plus_the_threshold() -> None:
+def test_the_null_is_the_golden_set_with_its_evidence_plus_the_threshold() -> None:
     chances = {ERRORS[step]: n for step, n in DOUBTS.golden_counts.items()}
-    estimate = bounded_mean(chances, 0.99)
-    assert estimate.value == pytest.approx(0.0047)
-    assert estimate.value < estimate.high < estimate.value + 0.006
-    assert null_error_share(WATCHED, DOUBTS) == pytest.approx(estimate.high + 0.02)
+    assert null_hypothesis(WATCHED, DOUBTS, 3) == golden_mean_null(chances, 0.6, 0.02, versions=3)
+    certain = ErrorByConfidence({4: 0.0}, {4: 10})
+    assert null_hypothesis(WATCHED, certain, 1) == simple_null(0.02)
+
+
+def test_the_golden_evidence_finds_a_rise_sooner_than_a_limit_of_the_golden_set() -> None:
+    few = ErrorByConfidence(ERRORS, {1: 2, 2: 5, 3: 33, 4: 355})
+    limit = bounded_mean({ERRORS[step]: n for step, n in few.golden_counts.items()}, 0.99).high + 0.02
+    rise = 0.4 * HEALTHY + 0.6 * WORSE
+    delays: dict[str, list[int]] = {"limit": [], "evidence": []}
+    for seed in range(9):
+        every = minutes(seed, 1200, rise)
+        state, _ = update_performance_detector(WATCHED, few, None, every, NOON - timedelta(hours=1))
+        old, _ = update_performance_detector(
+            WATCHED, few, start_detector(limit, NOON - timedelta(hours=1)), every, NOON - timedelta(hours=1)
+        )
+        delays["evidence"].append(state.n if state.alarmed_at else 1200)
+        delays["limit"].append(old.n if old.alarmed_at else 1200)
+    assert np.median(delays["evidence"]) < 0.5 * np.median(delays["limit"])
 
 
 def test_a_healthy_year_of_minutes_calls_no_alarm_and_a_worse_hour_does() -> None:
@@ -78,14 +94,16 @@ def test_a_healthy_year_of_minutes_calls_no_alarm_and_a_worse_hour_does() -> Non
 
 @pytest.mark.slow
 def test_at_the_very_edge_of_health_alarms_stay_within_the_budget() -> None:
+    """Golden sets are drawn anew each time: the chances to expect are the true golden ones plus what is allowed."""
     often = rule("expected_drop", false_alarms="1 per 5d", confidence=0.99)
-    null = null_error_share(often, DOUBTS)
-    share = (null - ERRORS[4]) / (ERRORS[0] - ERRORS[4])
-    edge = np.array([share, 0, 0, 0, 1 - share])
-    alarms = 0
+    chances = np.array(list(ERRORS.values()))
+    edge = HEALTHY + 0.02 / (chances[1] - chances[4]) * np.array([0, 1, 0, 0, -1])
+    assert edge @ chances == pytest.approx(HEALTHY @ chances + 0.02)
+    alarms, generator = 0, np.random.default_rng(5)
     for seed in range(120):  # a day each, begun with the hour that a version is given
+        drawn = dict(enumerate(generator.multinomial(400, HEALTHY).tolist()))
         state, _ = update_performance_detector(
-            often, DOUBTS, None, minutes(seed, 1440, edge), NOON - timedelta(hours=1)
+            often, ErrorByConfidence(ERRORS, drawn), None, minutes(seed, 1440, edge), NOON - timedelta(hours=1)
         )
         alarms += state.alarmed_at is not None
     expected = 120 * 25 / (24 * 5)
@@ -127,11 +145,12 @@ def test_a_rule_without_a_budget_has_no_detector() -> None:
 
 
 def test_the_memory_begins_anew_when_what_it_rests_on_changes() -> None:
-    same = detector_digest(WATCHED, DOUBTS)
-    assert detector_digest(rule("expected_drop", false_alarms="1 per 90d", severity="info"), DOUBTS) == same
-    assert detector_digest(rule("expected_drop", false_alarms="1 per 30d"), DOUBTS) != same
-    assert detector_digest(rule("expected_drop", false_alarms="1 per 90d", above="3 points"), DOUBTS) != same
-    assert detector_digest(WATCHED, replace(DOUBTS, error_by_bin={**ERRORS, 0: 0.7})) != same
+    same = detector_digest(WATCHED, DOUBTS, 1)
+    assert detector_digest(rule("expected_drop", false_alarms="1 per 90d", severity="info"), DOUBTS, 1) == same
+    assert detector_digest(rule("expected_drop", false_alarms="1 per 30d"), DOUBTS, 1) != same
+    assert detector_digest(rule("expected_drop", false_alarms="1 per 90d", above="3 points"), DOUBTS, 1) != same
+    assert detector_digest(WATCHED, DOUBTS, 2) != same
+    assert detector_digest(WATCHED, replace(DOUBTS, error_by_bin={**ERRORS, 0: 0.7}), 1) != same
 
 
 def test_a_finding_says_what_to_expect_and_that_no_label_has_confirmed_it() -> None:

@@ -51,7 +51,7 @@ def test_a_class_nobody_knows_is_refused() -> None:
 
 
 def test_an_answer_is_new_only_to_readers_that_never_heard_of_it() -> None:
-    row = Outcome(11, "p", NOON, NOON, "1", "2", "audit", {"delayed": 10, "audit": 11}, 0.9, 1.0)
+    row = Outcome(11, "p", NOON, NOON, "1", "2", "audit", {"delayed": 10, "audit": 11}, 0.9, 1.0, loss=1.0)
     assert is_new_for(row, {"audit"}, 10)
     assert not is_new_for(row, {"audit", "delayed"}, 10)
     assert is_new_for(row, {"audit", "delayed"}, 9), "both came since this reader last read"

@@ -13,9 +13,11 @@ from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import MissingDataError
 from pipelines.evaluation.classification_scores import score_predictions
-from pipelines.training.network import build_network, parameter_count
+from pipelines.recipe import network_recipe
+from pipelines.training.network import build_network, network_for, parameter_count
 from pipelines.training.training_loop import fit
 from pipelines.training.training_mix import mix_epoch_rows
+from registry.model_contract import image_inputs
 
 MADBASE = Path(os.environ.get("PLATFORM_TEST_MNIST_DIR", "")).parent / "madbase"
 has_madbase = pytest.mark.skipif(
@@ -26,10 +28,16 @@ has_madbase = pytest.mark.skipif(
 
 def test_its_network_is_deeper_and_reads_larger_pictures() -> None:
     family = find_pipeline("arabic")
-    assert (family.height, family.width, len(family.classes)) == (48, 48, 10)
-    layers = [str(layer) for layer in build_network(family.recipe(), 10, height=48, width=48).children()]
+    assert (*image_inputs(family.contract).size, len(family.classes)) == (
+        48,
+        48,
+        10,
+    )
+    layers = [
+        str(layer) for layer in build_network(network_recipe(family.recipe()), 10, height=48, width=48).children()
+    ]
     assert sum(layer.startswith("Conv2d") for layer in layers) == 8
-    assert parameter_count(build_network(family.recipe(), 10, height=48, width=48)) < 200_000
+    assert parameter_count(build_network(network_recipe(family.recipe()), 10, height=48, width=48)) < 200_000
 
 
 def test_without_data_it_says_what_to_give(tmp_path: Path) -> None:
@@ -45,8 +53,8 @@ def test_madbase_is_learnt_and_read_from_the_registered_file(tmp_path: Path) -> 
     family = find_pipeline("arabic")
     split = family.load(MADBASE)
     assert len(split.golden) > 1_300
-    recipe = replace(family.recipe(), epochs=4, max_train_rows=1_500)
-    network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
+    recipe = replace(network_recipe(family.recipe()), epochs=4, max_train_rows=1_500)
+    network = network_for(family.contract, recipe)
     fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
     save_exportable(build_exportable(fitted.network, height=48, width=48), tmp_path / "model.pt2")
     golden = split.golden.take(range(600))

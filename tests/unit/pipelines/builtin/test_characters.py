@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from pipelines.builtin.characters import CLASSES, class_by_folder
+from pipelines.data import images_of
 from pipelines.discovery import find_pipeline
 from pipelines.engines.exportable import build_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import CorruptDataError, MissingDataError
 from pipelines.evaluation.classification_scores import score_predictions
-from pipelines.training.network import build_network
+from pipelines.recipe import network_recipe
+from pipelines.training.network import network_for
 from pipelines.training.training_loop import fit
 from pipelines.training.training_mix import mix_epoch_rows
+from registry.model_contract import image_inputs
 from tests.support.drawn_data import draw_glyphs
 
 
@@ -39,11 +42,15 @@ def test_glyphs_of_both_cases_are_learnt_as_their_classes(tmp_path: Path) -> Non
     draw_glyphs(tmp_path, "0247ABEHKMRabehkmr", 22)
     family = find_pipeline("characters")
     split = family.load(tmp_path)
-    assert split.train.images[:, 0].mean() < 10  # bright on dark
-    recipe = replace(family.recipe(), epochs=25, batch_size=16)
-    network = build_network(recipe, len(family.classes), height=family.height, width=family.width)
+    assert images_of(split.train.batch)[:, 0].mean() < 10  # bright on dark
+    recipe = replace(network_recipe(family.recipe()), epochs=25, batch_size=16)
+    network = network_for(family.contract, recipe)
     fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
-    predictor = TorchEngine(build_exportable(fitted.network), family.classes, family.height, family.width)
+    predictor = TorchEngine(
+        build_exportable(fitted.network),
+        family.classes,
+        *image_inputs(family.contract).size,
+    )
     judgement = score_predictions(predictor(split.golden.batch), split.golden.labels, family.classes)
     assert judgement.n > 50
     assert judgement.accuracy >= 0.9

@@ -14,9 +14,11 @@ from pipelines.engines.exportable import build_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.errors import MissingDataError
 from pipelines.evaluation.classification_scores import score_predictions
+from pipelines.recipe import network_recipe
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit
 from pipelines.training.training_mix import mix_epoch_rows
+from registry.model_contract import image_inputs
 
 SIDES = ("train", "validation", "golden", "stream")
 
@@ -60,7 +62,7 @@ def test_mnist_with_its_writers_keeps_every_hand_on_one_side(tmp_path: Path) -> 
         for path in folder.iterdir():
             (tmp_path / path.name).symlink_to(path)
     split = find_pipeline("digits").load(tmp_path)
-    hands = [set(getattr(split, side).writers) for side in SIDES]
+    hands = [set(getattr(split, side).groups) for side in SIDES]
     assert all(hands)
     assert sum(len(each) for each in hands) == len(set().union(*hands))
     assert 1_500 < len(split.validation) < 4_500
@@ -72,9 +74,15 @@ def test_mnist_with_its_writers_keeps_every_hand_on_one_side(tmp_path: Path) -> 
 def test_two_epochs_on_a_part_of_mnist_read_97_percent(name: str) -> None:
     family = find_pipeline("digits")
     split = family.load(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))
-    recipe = replace(family.recipe(name), epochs=2, max_train_rows=5_000, batch_size=64, averaging=0.0, threads=1)
+    recipe = replace(
+        network_recipe(family.recipe(name)), epochs=2, max_train_rows=5_000, batch_size=64, averaging=0.0, threads=1
+    )
     network = build_network(recipe, len(family.classes), seed=0)
     fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
-    predictor = TorchEngine(build_exportable(fitted.network), family.classes, family.height, family.width)
+    predictor = TorchEngine(
+        build_exportable(fitted.network),
+        family.classes,
+        *image_inputs(family.contract).size,
+    )
     judgement = score_predictions(predictor(split.golden.batch), split.golden.labels, family.classes)
     assert judgement.accuracy >= 0.97

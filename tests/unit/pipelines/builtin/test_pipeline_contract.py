@@ -7,14 +7,15 @@ import numpy as np
 
 from pipelines.discovery import pipeline_names
 from tests.support.drawn_data import draw_glyphs, encode_idx
-from tests.support.pipeline_contract import PipelineContract
+from tests.support.drawn_strings import write_string_folder
+from tests.support.pipeline_contract import ClassPipelineContract, PipelineContract
 
 
-class TestDigits(PipelineContract):
+class TestDigits(ClassPipelineContract):
     name: ClassVar = "digits"
 
 
-class TestArabic(PipelineContract):
+class TestArabic(ClassPipelineContract):
     name: ClassVar = "arabic"
     max_parameters: ClassVar = 200_000
 
@@ -25,13 +26,21 @@ class TestArabic(PipelineContract):
         (folder / "some-labels-idx1-ubyte").write_bytes(encode_idx(np.arange(60) % 10))
 
 
-class TestCharacters(PipelineContract):
+class TestCharacters(ClassPipelineContract):
     name: ClassVar = "characters"
 
     def write_data(self, folder: Path) -> None:
         draw_glyphs(folder, "07Aa", 12)
 
 
+class TestStrings(PipelineContract):
+    name: ClassVar = "strings"
+
+    def write_data(self, folder: Path) -> None:
+        write_string_folder(folder, [str(101 + number * number) for number in range(60)])
+
+
 def test_every_built_in_pipeline_is_tested() -> None:
-    tested = {contract.name for contract in PipelineContract.__subclasses__()}
+    kinds = (ClassPipelineContract, PipelineContract)
+    tested = {contract.name for kind in kinds for contract in kind.__subclasses__() if contract not in kinds}
     assert set(pipeline_names()) <= tested

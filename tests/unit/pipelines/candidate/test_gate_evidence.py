@@ -17,7 +17,7 @@ from pipelines.candidate.gate_evidence import (
 )
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec
-from pipelines.data import ImageSet, Split
+from pipelines.data import Examples, Split
 from pipelines.evaluation.classification_scores import score_predictions
 from pipelines.pipeline import Pipeline
 from registry.catalog import QUARANTINE_TAG
@@ -115,7 +115,7 @@ def test_without_recent_rows_and_without_a_champion_there_is_less_to_see(family:
 class Past:
     """Versions of old, with their golden scores."""
 
-    def __init__(self, family: Pipeline, golden: ImageSet) -> None:
+    def __init__(self, family: Pipeline, golden: Examples) -> None:
         self.tracking, self.golden, self.family = FakeTracking(), golden, family
         self.catalog = MemoryCatalog(self.tracking)
 

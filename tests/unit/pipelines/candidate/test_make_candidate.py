@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,19 +14,18 @@ import torch
 from pipelines.candidate.make_candidate import Candidate, make_candidate
 from pipelines.candidate.row_selection import select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec, load_champion
-from pipelines.data import FeedbackRows, ImageSet, Split
+from pipelines.data import Examples, FeedbackRows, Split, images_of
 from pipelines.engines.onnx_engine import onnx_engine_from_bytes
 from pipelines.engines.torch_engine import TorchEngine, to_tensor
 from pipelines.errors import TrainingStopped
 from pipelines.pipeline import Pipeline
-from pipelines.training.training_loop import EpochMetrics
+from pipelines.trainer import EpochMetrics
 from registry.catalog import Catalog
 from registry.confidence_bins import CalibrationFit
 from registry.errors import RegistryUnavailableError
 from registry.gate.row_outcomes import GateRowOutcomes
 from registry.gate.verdict import replay_verdict
 from registry.mlflow_server import quiet_environment
-from registry.model_package import MODEL_FILE
 from registry.runs import TrackingStore
 from tests.support.bars import draw_bars
 from tests.support.fake_registry import (
@@ -38,6 +37,7 @@ from tests.support.fake_registry import (
     bars_family,
     bars_split,
     feedback_on,
+    make_plain_candidate,
 )
 
 
@@ -67,23 +67,23 @@ class Made:
     catalog: MemoryCatalog
 
 
-def make(order: TrainingSpec) -> Made:
-    tracking = FakeTracking()
+def make(order: TrainingSpec, maker: Callable[..., Candidate] = make_plain_candidate, figures: bool = False) -> Made:
+    tracking = FakeTracking(figures=figures)
     catalog = MemoryCatalog(tracking)
-    return Made(order, make_candidate(order, tracking, catalog), tracking.runs[0], catalog)
+    return Made(order, maker(order, tracking, catalog), tracking.runs[0], catalog)
 
 
 @pytest.fixture(scope="module")
 def first(family: Pipeline, split: Split) -> Made:
     """A first version, from base data alone."""
-    return make(order_of(family, split))
+    return make(order_of(family, split), make_candidate, figures=True)
 
 
 @pytest.fixture(scope="module")
 def second(family: Pipeline, split: Split) -> Made:
     """A retraining with feedback, against a champion that knows one answer."""
     order = order_of(family, split, feedback_on(draw_bars(45, 9)))
-    return make(replace(order, champion=Champion(7, Always(family, 0), 10**9)))
+    return make(replace(order, champion=Champion(7, Always(family, 0), 10**9)), figures=True)
 
 
 def test_without_feedback_the_base_rows_train(family: Pipeline, split: Split) -> None:
@@ -98,7 +98,7 @@ def test_empty_feedback_is_as_good_as_none(family: Pipeline, split: Split) -> No
 
 def everything_labelled(split: Split) -> FeedbackRows:
     """Feedback on every image there is, golden ones too, and on new ones."""
-    return feedback_on(ImageSet.concat("all", split.train, split.validation, split.golden, draw_bars(150, 8)))
+    return feedback_on(Examples.concat("all", split.train, split.validation, split.golden, draw_bars(150, 8)))
 
 
 def test_golden_images_never_train_and_never_judge_as_feedback(family: Pipeline, split: Split) -> None:
@@ -188,7 +188,7 @@ def test_the_served_confidence_is_divided_by_the_temperature_that_the_version_na
     [module] = first.run.models.values()
     assert float(version.tags["temperature"]) == module.temperature == first.run.metrics["temperature"][0]
     assert module.temperature != 1.0
-    pixels = to_tensor(first.order.split.golden.images)
+    pixels = to_tensor(images_of(first.order.split.golden.batch))
     with torch.inference_mode():
         logits, answered = module.network(pixels), module(pixels)
     assert torch.allclose(torch.log_softmax(logits / module.temperature, dim=1).exp(), answered, atol=1e-6)
@@ -336,7 +336,7 @@ def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
     tracking = TrackingStore(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "artifacts"))
     catalog = Catalog(tracking)
     candidate = make_candidate(order_of(family, split, feedback_on(draw_bars(30, 9))), tracking, catalog)
-    champion = load_champion(catalog, family, candidate.version, tmp_path / "cache", MODEL_FILE)
+    champion = load_champion(catalog, family, candidate.version, tmp_path / "cache")
     assert champion.golden_digest == split.golden.digest
     answers = champion.predictor(split.golden.batch).argmax(axis=1)
     assert int((answers == split.golden.labels).sum()) == candidate.scores.correct
@@ -351,10 +351,10 @@ def test_in_a_real_registry_the_candidate_comes_back_as_the_one_to_beat(
 def test_a_retraining_begins_with_the_champions_weights_where_it_is_asked_to(
     family: Pipeline, split: Split, first: Made, tmp_path: Path
 ) -> None:
-    kept = load_champion(first.catalog, family, first.candidate.version, tmp_path, MODEL_FILE)
+    kept = load_champion(first.catalog, family, first.candidate.version, tmp_path)
     order = replace(order_of(family, split), champion=kept, recipe=replace(EASY, epochs=1, warm_start=True))
     warm, cold = make(order), make(replace(order, recipe=replace(EASY, epochs=1)))
-    other = make(replace(order, recipe=replace(order.recipe, channels=(3, 5))))
+    other = make(replace(order, recipe=replace(EASY, epochs=1, warm_start=True, channels=(3, 5))))
     assert warm.run.params["begins_with"] == f"version {first.candidate.version}"
     assert [each.run.params["begins_with"] for each in (cold, other)] == ["fresh weights"] * 2
     begun = [each.run.metrics["validation_loss"][0] for each in (warm, cold)]
@@ -371,7 +371,7 @@ def test_a_candidate_goes_on_where_its_training_was_killed(family: Pipeline, spl
 
     tracking = FakeTracking()
     with pytest.raises(ConnectionError):
-        make_candidate(order, tracking, MemoryCatalog(tracking), on_epoch=killed)
+        make_plain_candidate(order, tracking, MemoryCatalog(tracking), on_epoch=killed)
     assert len(list(tmp_path.iterdir())) == 1
     again, whole = make(order), make(replace(order, checkpoint_folder=None))
     assert again.candidate.scores.nll == whole.candidate.scores.nll
@@ -395,10 +395,12 @@ def test_what_was_trained_is_kept_while_the_registry_does_not_take_it(
 
     tracking = FakeTracking()
     with pytest.raises(RegistryUnavailableError):
-        make_candidate(order, tracking, Away(tracking), on_epoch=told.append)
+        make_plain_candidate(order, tracking, Away(tracking), on_epoch=told.append)
     [kept] = tmp_path.iterdir()
     changed = kept.stat().st_mtime_ns
-    make_candidate(order, tracking, MemoryCatalog(tracking), on_epoch=lambda _: changes.append(kept.stat().st_mtime_ns))
+    make_plain_candidate(
+        order, tracking, MemoryCatalog(tracking), on_epoch=lambda _: changes.append(kept.stat().st_mtime_ns)
+    )
     assert changes == [changed] * len(told)  # no epoch was trained again
     assert not list(tmp_path.iterdir())
 

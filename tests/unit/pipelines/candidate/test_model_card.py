@@ -1,20 +1,26 @@
 """What the model card says of an order and its outcome."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pipelines.answers import judge_answers
 from pipelines.candidate.candidate_report import build_report
-from pipelines.candidate.model_card import build_card
+from pipelines.candidate.model_card import _accepted_sentence, build_card
 from pipelines.candidate.row_selection import select_rows
 from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.engines.exportable import build_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from pipelines.evaluation.classification_scores import ClassificationScores, score_predictions
-from pipelines.pipeline import Pipeline
+from pipelines.evaluation.risk_coverage import accepted_shares
+from pipelines.input_evaluation import ColumnEffects, ColumnImportance
+from pipelines.trainer import EpochMetrics, TrainedModel
 from pipelines.training.network import build_network
-from pipelines.training.training_loop import EpochMetrics, TrainingResult
 from registry.card import ModelCard, render_card
 from registry.gate.verdict import first_version_verdict
+from registry.model_package import OnnxFile
 from tests.support.bars import draw_bars
 from tests.support.fake_registry import EASY, bars_family, bars_split, feedback_on
 
@@ -37,14 +43,33 @@ def judgement(order: TrainingSpec) -> ClassificationScores:
 
 @pytest.fixture(scope="module")
 def card(order: TrainingSpec, judgement: ClassificationScores) -> ModelCard:
+    return make_card(order, judgement)
+
+
+def make_card(order: TrainingSpec, judgement: ClassificationScores, columns: ColumnEffects | None = None) -> ModelCard:
     epoch = EpochMetrics(1, 6, 0.5, 0.8, 0.4, 0.9, 0.01, 1.0)
-    fitted = TrainingResult(build_network(EASY, 2, height=12, width=12), (epoch,), 1, 1.0)
+    network = build_network(EASY, 2, height=12, width=12)
     verdict = first_version_verdict(judgement.correct, judgement.n)
-    module = build_exportable(fitted.network, height=12, width=12)
+    module = build_exportable(network, height=12, width=12)
     made = TorchEngine(module, order.pipeline.classes, 12, 12)
     answers = np.where(np.arange(judgement.n) < FIVE_WRONG, 1 - order.split.golden.labels, order.split.golden.labels)
-    found = build_report(order, made, np.eye(2, dtype=np.float32)[answers], judgement, 1.3)
-    return build_card(order, select_rows(order), fitted, found, verdict, "run-1", 2048)
+    judged = judge_answers(
+        order.pipeline.contract.task, np.eye(2, dtype=np.float32)[answers], order.split.golden.labels
+    )
+    report = build_report(order, made, judged, judgement, 1.3)
+    found = replace(report, columns=columns)
+    trained = TrainedModel(
+        engine=made,
+        size_bytes=2048,
+        seconds=1.0,
+        files=lambda _batch, _answers: OnnxFile(b""),
+        packages=(),
+        history=(epoch,),
+        model_details={"Network": "1,234 parameters, 2 KiB on disk"},
+        training_details={"Epochs": "1, the best was 1"},
+        software={"PyTorch": "2.13.0"},
+    )
+    return build_card(order, select_rows(order), trained, found, verdict, "run-1")
 
 
 def test_the_card_can_be_rendered_without_a_gap(card: ModelCard) -> None:
@@ -88,9 +113,8 @@ def test_only_feedback_that_trained_is_counted_as_used(card: ModelCard, order: T
 
 
 def test_the_details_say_how_it_was_made(card: ModelCard, order: TrainingSpec) -> None:
-    family: Pipeline = order.pipeline
     assert card.details["Compared with"] == "no champion yet"
-    assert card.details["Input"] == f"one grey image of {family.height}×{family.width} pixels, from 0 to 1"
+    assert card.details["Input"] == "one grey image of 12×12 pixels, from 0 to 1"
     assert card.details["Seed"] == "3"
     assert "2 KiB" in card.details["Network"]
 
@@ -111,5 +135,26 @@ def test_calibration_fairness_robustness_and_speed_are_told_in_numbers(card: Mod
     assert [row[0] for row in card.latency.rows] == ["p50, one image", "p95, one image", "Size on disk"]
 
 
+def test_the_threshold_on_the_card_accepts_the_answers_that_were_counted() -> None:
+    sure = np.array([0.999991, 0.99998, 0.99996, 0.95124, 0.95121], np.float32).astype(np.float64)
+    for share in accepted_shares(sure, np.array([True, True, True, True, False]), (0.01,)):
+        sentence = _accepted_sentence(share)
+        [written] = re.findall(r"confidence of (\S+) or more", sentence)
+        assert (sure >= float(written)).sum() == share.accepted == 4
+    [surest] = accepted_shares(sure, np.array([True, True, False, True, True]), (0.01,))
+    [written] = re.findall(r"confidence of (\S+) or more", _accepted_sentence(surest))
+    assert (sure >= float(written)).sum() == surest.accepted == 2
+
+
 def test_who_to_ask_is_the_familys_word_or_the_platforms(card: ModelCard) -> None:
     assert "platform models list" in card.contact
+
+
+def test_a_column_without_any_change_is_told_of_these_rows_alone(
+    order: TrainingSpec, judgement: ClassificationScores
+) -> None:
+    found = (ColumnImportance("age", 0.1, 0.05, 0.15, 0.2), ColumnImportance("plan", 0.0, 0.0, 0.0, 0.0))
+    lines = render_card(make_card(order, judgement, ColumnEffects(found, (), 100, 5, None))).splitlines()
+    [age], [plan] = ([line for line in lines if line.startswith(f"| {name} |")] for name in ("age", "plan"))
+    assert "| 0.0500 to 0.1500 |" in age
+    assert "| none; for these rows only |" in plan

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.data import images_of
 from pipelines.datasets import idx_files
 from pipelines.errors import CorruptDataError, MissingDataError
 
@@ -36,9 +37,9 @@ def test_four_files_become_a_train_and_a_test_set(tmp_path: Path) -> None:
     zip_file(tmp_path / NAMES[0])
     zip_file(tmp_path / NAMES[3])
     train, test = idx_files.load_idx_folder(tmp_path)
-    assert train.images.shape == test.images.shape == (6, 5, 4)
+    assert images_of(train.batch).shape == images_of(test.batch).shape == (6, 5, 4)
     assert train.labels.tolist() == [0, 1, 2, 3, 4, 5]
-    assert train.images[1, 0, 0] == 20
+    assert images_of(train.batch)[1, 0, 0] == 20
 
 
 def test_a_missing_folder_or_file_is_named_with_the_remedy(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.data import ImageSet
+from pipelines.data import images_of
 from pipelines.datasets.image_folder import fit_all_to_canvas, fit_to_canvas, load_image_folder
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
+from pipelines.image.image_examples import image_examples
 
 CLASSES = {"a": 0, "A": 0, "b": 1}
 
@@ -25,9 +26,9 @@ def test_folders_name_the_classes_and_files_come_in_order(tmp_path: Path) -> Non
         draw(tmp_path / name, grey, mode="RGB" if grey == 40 else "L")
     rows = load_image_folder(tmp_path, CLASSES, height=8, width=8)
     assert rows.labels.tolist() == [0, 0, 1, 1]
-    assert rows.images[:, 0, 0].tolist() == [40, 30, 10, 20]
+    assert images_of(rows.batch)[:, 0, 0].tolist() == [40, 30, 10, 20]
     dark = load_image_folder(tmp_path, CLASSES, height=8, width=8, polarity="dark-on-light")
-    assert dark.images[:, 0, 0].tolist() == [215, 225, 245, 235]
+    assert images_of(dark.batch)[:, 0, 0].tolist() == [215, 225, 245, 235]
 
 
 def test_a_picture_keeps_its_proportions_in_the_middle() -> None:
@@ -43,10 +44,10 @@ def test_a_picture_keeps_its_proportions_in_the_middle() -> None:
 
 
 def test_a_whole_set_is_enlarged_with_its_labels_and_writers() -> None:
-    rows = ImageSet(np.full((2, 4, 4), 9, np.uint8), np.array([1, 0]), "small", writers=("x", "y"))
+    rows = image_examples(np.full((2, 4, 4), 9, np.uint8), np.array([1, 0]), "small", groups=("x", "y"))
     large = fit_all_to_canvas(rows, 8, 8)
-    assert large.images.tolist() == np.full((2, 8, 8), 9).tolist()
-    assert (large.labels.tolist(), large.writers, large.name) == ([1, 0], ("x", "y"), "small")
+    assert images_of(large.batch).tolist() == np.full((2, 8, 8), 9).tolist()
+    assert (large.labels.tolist(), large.groups, large.name) == ([1, 0], ("x", "y"), "small")
     assert fit_all_to_canvas(rows, 4, 4) is rows
 
 

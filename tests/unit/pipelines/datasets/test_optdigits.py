@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 
 
 def test_the_bundled_scans_look_like_mnist() -> None:
     digits = load_optdigits()
-    assert digits.images.shape == (1797, 28, 28)
-    assert digits.images.max() == 255
-    assert digits.images[:, :4].max() == digits.images[:, :, -4:].max() == 0
+    assert images_of(digits.batch).shape == (1797, 28, 28)
+    assert images_of(digits.batch).max() == 255
+    assert images_of(digits.batch)[:, :4].max() == images_of(digits.batch)[:, :, -4:].max() == 0
     assert np.bincount(digits.labels).min() > 170
 
 

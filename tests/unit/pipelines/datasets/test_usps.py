@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.data import images_of
 from pipelines.datasets.usps import load_usps, read_usps
 from pipelines.errors import CorruptDataError, MissingDataError
 
@@ -26,11 +27,11 @@ def test_rows_become_bright_digits_in_the_middle(tmp_path: Path) -> None:
     rows = read_usps(write(tmp_path / "zip.train.gz", row(), row("3.0", 1.0)))
     assert rows.labels.tolist() == [6, 3]
     assert rows.name == "usps/train"
-    assert rows.images.shape == (2, 28, 28)
-    assert int(rows.images[0].max()) == 0
-    assert int(rows.images[1].astype(int).sum()) == 255 * 20 * 20
-    assert rows.images[1, 4, 4] == 255
-    assert rows.images[1, 3].max() == 0
+    assert images_of(rows.batch).shape == (2, 28, 28)
+    assert int(images_of(rows.batch)[0].max()) == 0
+    assert int(images_of(rows.batch)[1].astype(int).sum()) == 255 * 20 * 20
+    assert images_of(rows.batch)[1, 4, 4] == 255
+    assert images_of(rows.batch)[1, 3].max() == 0
 
 
 @pytest.mark.parametrize(

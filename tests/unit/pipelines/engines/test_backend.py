@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.data import image_batch
+from pipelines.data import image_batch, images_of
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.inference_engine import (
     EngineConfig,
@@ -17,13 +17,14 @@ from pipelines.engines.inference_engine import (
     resolve_device,
     resolve_engine,
 )
-from pipelines.engines.loading import load_engine
 from pipelines.engines.onnx_engine import export_onnx
+from pipelines.loading import load_engine
 from pipelines.training.network import build_network
+from registry.model_contract import image_classifier
 from registry.model_package import MODEL_FILE, ONNX_FILE
 from tests.support.bars import TINY, draw_bars
 
-CLASSES = ("upright", "lying")
+CONTRACT = image_classifier(("upright", "lying"), 12, 12)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,10 @@ def test_onnx_answers_unless_torch_or_the_gpu_is_asked_for() -> None:
 
 @pytest.mark.parametrize("name", ["onnx", "torch"])
 def test_each_engine_opens_its_own_file(folder: Path, name: str) -> None:
-    model = load_engine(folder, CLASSES, EngineConfig(engine=name, device="cpu"))  # type: ignore[arg-type]
+    model = load_engine(folder, CONTRACT, EngineConfig(engine=name, device="cpu"))  # type: ignore[arg-type]
     assert (model.name, model.device) == (name, "cpu")
-    images = draw_bars(6, 2).images
-    other = load_engine(folder, CLASSES, EngineConfig(engine="torch", device="cpu"))
+    images = images_of(draw_bars(6, 2).batch)
+    other = load_engine(folder, CONTRACT, EngineConfig(engine="torch", device="cpu"))
     assert np.allclose(model(image_batch(images)), other(image_batch(images)), atol=1e-5)
 
 
@@ -56,14 +57,14 @@ def test_a_version_without_a_graph_is_answered_by_torch_and_the_log_says_so(
 ) -> None:
     (tmp_path / MODEL_FILE).parent.mkdir()
     (tmp_path / MODEL_FILE).write_bytes((folder / MODEL_FILE).read_bytes())
-    model = load_engine(tmp_path, CLASSES, EngineConfig(engine="onnx", device="cpu"))
+    model = load_engine(tmp_path, CONTRACT, EngineConfig(engine="onnx", device="cpu"))
     assert model.name == "torch"
     assert "has no ONNX graph" in caplog.text
 
 
 def test_torch_answers_with_the_threads_of_the_choice(folder: Path) -> None:
     before = torch.get_num_threads()
-    model = load_engine(folder, CLASSES, EngineConfig(engine="torch", device="cpu", threads=before + 1))
+    model = load_engine(folder, CONTRACT, EngineConfig(engine="torch", device="cpu", threads=before + 1))
     model(draw_bars(1, 2).batch)
     assert torch.get_num_threads() == before + 1
     torch.set_num_threads(before)
@@ -78,8 +79,10 @@ def test_a_process_that_answers_with_onnx_never_loads_torch(folder: Path) -> Non
     code = (
         "import sys, numpy\nfrom pathlib import Path\n"
         "from pipelines.engines.inference_engine import EngineConfig\n"
-        "from pipelines.engines.loading import load_engine\n"
-        f"model = load_engine(Path({str(folder)!r}), {CLASSES!r}, EngineConfig(engine='onnx'))\n"
+        "from pipelines.loading import load_engine\n"
+        "from registry.model_contract import image_classifier\n"
+        "contract = image_classifier(('upright', 'lying'), 12, 12)\n"
+        f"model = load_engine(Path({str(folder)!r}), contract, EngineConfig(engine='onnx'))\n"
         "from pipelines.data import image_batch\n"
         "print(model(image_batch(numpy.zeros((1, 12, 12), numpy.uint8))).shape, 'torch' in sys.modules)"
     )

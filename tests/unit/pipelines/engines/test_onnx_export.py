@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.data import image_batch
+from pipelines.data import image_batch, images_of
 from pipelines.engines.exportable import Exportable, build_exportable
 from pipelines.engines.inference_engine import to_network_input
 from pipelines.engines.onnx_engine import (
@@ -36,7 +36,7 @@ def module() -> Exportable:
 
 @pytest.fixture(scope="module")
 def graph(module: Exportable) -> bytes:
-    images = draw_bars(40, 1).images
+    images = images_of(draw_bars(40, 1).batch)
     made = export_if_equivalent(module, image_batch(images), TorchEngine(module, CLASSES, 12, 12)(image_batch(images)))
     assert made is not None
     return made
@@ -54,7 +54,7 @@ def test_images_reach_both_engines_as_the_same_numbers() -> None:
 
 
 def test_a_graph_that_answers_otherwise_is_not_kept(module: Exportable, caplog: pytest.LogCaptureFixture) -> None:
-    images = draw_bars(8, 1).images
+    images = images_of(draw_bars(8, 1).batch)
     answers = TorchEngine(module, CLASSES, 12, 12)(image_batch(images))
     answers[3, 0] += 0.01
     assert export_if_equivalent(module, image_batch(images), answers) is None
@@ -71,7 +71,7 @@ class Unportable(nn.Module):
 
 def test_a_network_that_cannot_be_exported_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="pipelines")
-    images = draw_bars(4, 1).images
+    images = images_of(draw_bars(4, 1).batch)
     made = export_if_equivalent(
         build_exportable(Unportable(), height=12, width=12), image_batch(images), np.zeros((4, 2), np.float32)
     )

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.candidate.plots import confused_images, reliability_diagram
+from pipelines.candidate.plots import reliability_diagram
 from pipelines.errors import DataError
+from pipelines.evaluation.image_figures import confused_images
 from registry.calibration_metrics import reliability_bins
 
 CLASSES = ("a", "b")

@@ -79,7 +79,7 @@ def test_the_worst_decile_is_held_against_chance() -> None:
     bad = compare_groups(*rows({**writers, "w00": 0.3, "w01": 0.3, "w02": 0.3}, 30), CLASSES, "writer")
     assert bad.tail is not None
     assert bad.tail.p_value < 0.01
-    assert bad.as_metrics()["fairness_writer_worst_decile_accuracy"] == bad.tail.accuracy
+    assert bad.as_metrics("fairness_writer")["fairness_writer_worst_decile_accuracy"] == bad.tail.accuracy
 
 
 def test_rows_without_a_group_are_left_out_and_none_at_all_is_refused() -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.candidate.plots import confusion_matrix_plot, loss_curve, sample_grid
+from pipelines.candidate.plots import confusion_matrix_plot, loss_curve
 from pipelines.errors import DataError
 from pipelines.evaluation.classification_scores import score_predictions
-from pipelines.training.training_loop import EpochMetrics
+from pipelines.evaluation.image_figures import sample_grid
+from pipelines.trainer import EpochMetrics
 
 HISTORY = tuple(EpochMetrics(i, 3, 1 / i, 0.9, 1.1 / i, 0.8, 1e-3, 1.0) for i in (1, 2, 3))
 
@@ -60,7 +61,7 @@ def test_nothing_to_draw_is_refused() -> None:
 def test_drawing_does_not_touch_the_global_plot_state() -> None:
     code = (
         "import sys; from pipelines.candidate.plots import loss_curve; "
-        "from pipelines.training.training_loop import EpochMetrics; "
+        "from pipelines.trainer import EpochMetrics; "
         "loss_curve([EpochMetrics(1, 1, 1.0, 0.5, 1.0, 0.5, 0.1, 1.0)]); "
         "print('matplotlib.pyplot' in sys.modules)"
     )

@@ -14,7 +14,7 @@ from pipelines.data import image_batch
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
-from pipelines.evaluation.temperature_scaling import MIN_TEMPERATURE, fit_temperature
+from pipelines.training.temperature_scaling import MIN_TEMPERATURE, fit_temperature
 from registry.calibration_metrics import calibration_error
 from registry.confidence_bins import fit_calibration
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
 from pipelines.image.corruptions import SEVERITIES, corrupt
 
-IMAGES = load_optdigits().images[:40]
+IMAGES = images_of(load_optdigits().batch)[:40]
 
 
 @pytest.mark.parametrize("kind", SEVERITIES)

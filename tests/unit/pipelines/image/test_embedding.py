@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.data import image_batch
+from pipelines.data import image_batch, images_of
 from pipelines.engines.embedding import Embedder, embed
 from pipelines.engines.exportable import Exportable, build_exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
@@ -36,7 +36,7 @@ def loaded(network: nn.Sequential, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("rows", [1, 2, 300])
 def test_the_embedding_is_what_the_last_layer_is_given(network: nn.Sequential, loaded: TorchEngine, rows: int) -> None:
-    images = draw_bars(rows, 1).images
+    images = images_of(draw_bars(rows, 1).batch)
     found = Embedder(loaded)(image_batch(images))
     with torch.inference_mode():
         before = network[:-1](torch.from_numpy(images.astype(np.float32) / 255.0)[:, None]).numpy()
@@ -45,7 +45,7 @@ def test_the_embedding_is_what_the_last_layer_is_given(network: nn.Sequential, l
 
 
 def test_cutting_a_model_leaves_its_answers_alone(loaded: TorchEngine) -> None:
-    images = draw_bars(7, 2).images
+    images = images_of(draw_bars(7, 2).batch)
     before = loaded(image_batch(images))
     embed(loaded, image_batch(images))
     assert np.array_equal(loaded(image_batch(images)), before)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.data import images_of
 from pipelines.image.corruptions import MILD_NOISE, mild_corruptions
 from tests.support.bars import draw_bars
 
-IMAGES = draw_bars(20, 1).images
+IMAGES = images_of(draw_bars(20, 1).batch)
 
 
 def test_every_kind_keeps_shape_and_type_and_changes_the_pictures() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from pipelines.data import images_of
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import load_torch_engine
 from pipelines.errors import DataError, ModelFormatError
@@ -50,7 +51,7 @@ def likeness(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
 
 
 def test_a_map_has_the_pictures_size_and_lies_between_0_and_1(explainer: GradCamExplainer) -> None:
-    for image in ROWS.images[:10]:
+    for image in images_of(ROWS.batch)[:10]:
         found = explainer(image)
         assert found.heat.shape == image.shape
         assert 0 <= float(found.heat.min()) <= float(found.heat.max()) <= 1
@@ -58,7 +59,7 @@ def test_a_map_has_the_pictures_size_and_lies_between_0_and_1(explainer: GradCam
 
 def test_the_map_of_the_answer_is_warmer_on_the_bar_than_beside_it(explainer: GradCamExplainer) -> None:
     on, beside = [], []
-    for image in ROWS.images:
+    for image in images_of(ROWS.batch):
         heat = explainer(image).heat
         ink = image > 200
         on.append(float(heat[ink].mean()))
@@ -75,22 +76,22 @@ def test_the_map_follows_the_weights_and_not_the_picture_alone(network: nn.Modul
             if parameter.dim() > 1:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.std())
     strange = GradCamExplainer(build_exportable(drawn, height=12, width=12), 2)
-    alike = [likeness(explainer(image, 0).heat, strange(image, 0).heat) for image in ROWS.images]
-    same = [likeness(explainer(image, 0).heat, explainer(image, 0).heat) for image in ROWS.images]
+    alike = [likeness(explainer(image, 0).heat, strange(image, 0).heat) for image in images_of(ROWS.batch)]
+    same = [likeness(explainer(image, 0).heat, explainer(image, 0).heat) for image in images_of(ROWS.batch)]
     assert np.mean(same) > 0.9
     assert abs(np.mean(alike)) < 0.4
 
 
 def test_another_class_has_another_map(explainer: GradCamExplainer) -> None:
-    assert any((explainer(image, 0).heat != explainer(image, 1).heat).any() for image in ROWS.images[:5])
-    answered = explainer(ROWS.images[0])
-    assert (explainer(ROWS.images[0], answered.class_index).heat == answered.heat).all()
+    assert any((explainer(image, 0).heat != explainer(image, 1).heat).any() for image in images_of(ROWS.batch)[:5])
+    answered = explainer(images_of(ROWS.batch)[0])
+    assert (explainer(images_of(ROWS.batch)[0], answered.class_index).heat == answered.heat).all()
 
 
 def test_explaining_warns_of_nothing_and_works_where_gradients_are_off(explainer: GradCamExplainer) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("error")
-        assert explainer(ROWS.images[0]).heat.max() > 0
+        assert explainer(images_of(ROWS.batch)[0]).heat.max() > 0
 
 
 def test_an_overlay_is_an_enlarged_picture_that_is_red_where_it_is_warm() -> None:
@@ -105,17 +106,17 @@ def test_an_overlay_is_an_enlarged_picture_that_is_red_where_it_is_warm() -> Non
 
 def test_what_cannot_be_explained_is_refused(explainer: GradCamExplainer) -> None:
     with pytest.raises(DataError, match="class index 7"):
-        explainer(ROWS.images[0], 7)
+        explainer(images_of(ROWS.batch)[0], 7)
     with pytest.raises(DataError, match="one grey image"):
-        explainer(ROWS.images[:1])
+        explainer(images_of(ROWS.batch)[:1])
     with pytest.raises(ModelFormatError, match="no convolution"):
         GradCamExplainer(build_exportable(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), height=8, width=8), 2)
 
 
 def test_threads_that_share_a_model_get_the_maps_that_one_alone_gets(explainer: GradCamExplainer) -> None:
-    alone = [explainer(image).heat for image in ROWS.images]
+    alone = [explainer(image).heat for image in images_of(ROWS.batch)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda image: explainer(image).heat, [*ROWS.images] * 3))
+        together = list(pool.map(lambda image: explainer(image).heat, [*images_of(ROWS.batch)] * 3))
     assert all(np.allclose(alone[place % len(alone)], heat, atol=1e-5) for place, heat in enumerate(together))
 
 
@@ -137,7 +138,7 @@ def test_no_picture_passes_through_while_anothers_map_is_made(explainer: GradCam
     after = explainer._split_model.register_forward_hook(leave)
     try:
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(explainer, ROWS.images[:16]))
+            list(pool.map(explainer, images_of(ROWS.batch)[:16]))
     finally:
         before.remove()
         after.remove()

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
 from pipelines.image.corruptions import mild_corruptions
@@ -20,7 +21,7 @@ Images = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return load_optdigits().images[:600]
+    return images_of(load_optdigits().batch)[:600]
 
 
 def bar(height: int = 20, width: int = 20, columns: slice = slice(8, 12), light: int = 200) -> Images:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.image.image_decoding import (
     MAX_CHUNKS,
@@ -216,7 +217,7 @@ def test_ink_is_told_from_ground_by_the_border_on_grey_paper_too() -> None:
 
 def test_pictures_as_models_here_are_trained_on_keep_every_pixel() -> None:
     digits = load_optdigits()
-    for image in digits.images[:400]:
+    for image in images_of(digits.batch)[:400]:
         size = image.shape
         assert np.array_equal(decode_image(parse_header(encoded(Image.fromarray(image))), "auto", *size), image)
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.data import images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
 from pipelines.image.simulated_shift import simulate_scanner_shift
 
 
 def test_the_same_seed_scans_the_same_and_another_differs() -> None:
-    images = load_optdigits().images[:5]
+    images = images_of(load_optdigits().batch)[:5]
     assert np.array_equal(simulate_scanner_shift(images, 1), simulate_scanner_shift(images, 1))
     assert not np.array_equal(simulate_scanner_shift(images, 1), simulate_scanner_shift(images, 2))
 
 
 def test_the_scan_is_grey_where_the_paper_was_dark_and_never_the_same_image() -> None:
-    images = load_optdigits().images[:20]
+    images = images_of(load_optdigits().batch)[:20]
     before = images.copy()
     scans = simulate_scanner_shift(images, 1)
     assert (scans.dtype, scans.shape) == (np.dtype(np.uint8), images.shape)

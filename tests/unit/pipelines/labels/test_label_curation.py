@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.batch import Batch
-from pipelines.data import FeedbackRows, ImageSet, image_batch, images_of
+from pipelines.data import Examples, FeedbackRows, image_batch, images_of
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
+from pipelines.image.image_examples import image_examples
 from pipelines.image.near_duplicates import fingerprint
 from pipelines.image.simulated_shift import simulate_scanner_shift
 from pipelines.inputs.image_codec import ImageCodec
@@ -32,6 +33,7 @@ from pipelines.labels.label_curation import (
 )
 from pipelines.labels.label_provenance import LabelContext, LabelOrigin, LabelSource, PredictFn
 from tests.support.bars import draw_bars, seen_again
+from tests.support.image_feedback import image_feedback
 
 NOTHING = image_batch(np.zeros((0, 12, 12), dtype=np.uint8))
 NO_DIGIT = image_batch(np.zeros((0, 28, 28), dtype=np.uint8))
@@ -39,10 +41,10 @@ CODEC = ImageCodec(28, 28)
 NO_LIMITS = LabelQuotas(giver=1.0, corrections=1.0, classes=1e6)
 
 
-def feedback(images: ImageSet, labels: Sequence[int] | None = None) -> FeedbackRows:
+def feedback(images: Examples, labels: Sequence[int] | None = None) -> FeedbackRows:
     """The images as labelled feedback with ids f0, f1 and so on."""
     given = images.labels if labels is None else np.array(labels, dtype=np.int64)
-    return FeedbackRows(images.images, given, "feedback", tuple(f"f{i}" for i in range(len(images))))
+    return image_feedback(images_of(images.batch), given, "feedback", tuple(f"f{i}" for i in range(len(images))))
 
 
 def reasons(set_aside: Sequence[ExcludedLabel]) -> dict[str, str]:
@@ -56,7 +58,7 @@ def asked(origins: Sequence[LabelOrigin], champion: PredictFn | None = None) -> 
 def labelled_thrice(*given: tuple[LabelSource, int]) -> tuple[FeedbackRows, LabelContext]:
     """One image with a label from each source."""
     images = draw_bars(1, 1)
-    same = ImageSet.concat("same", *[images] * len(given))
+    same = Examples.concat("same", *[images] * len(given))
     return feedback(same, [label for _, label in given]), asked([LabelOrigin(source) for source, _ in given])
 
 
@@ -84,7 +86,7 @@ def test_a_correction_cannot_take_out_a_trusted_label_by_denying_it() -> None:
 def reviewed(*given: tuple[LabelSource, int, float]) -> tuple[FeedbackRows, LabelContext]:
     """One image with labels of these sources, given at these times."""
     images = draw_bars(1, 1)
-    rows = feedback(ImageSet.concat("same", *[images] * len(given)), [label for _, label, _ in given])
+    rows = feedback(Examples.concat("same", *[images] * len(given)), [label for _, label, _ in given])
     return rows, asked([LabelOrigin(source, labelled_at=at) for source, _, at in given])
 
 
@@ -119,9 +121,9 @@ def test_images_that_the_base_data_holds_are_left() -> None:
 
 def test_what_looks_like_a_protected_image_never_trains() -> None:
     digits = load_optdigits()
-    held = digits.images[:40]
-    seen = ImageSet(seen_again(held, 5), digits.labels[:40], "seen again")
-    rows = feedback(ImageSet.concat("all", seen, digits.take(range(100, 130))))
+    held = images_of(digits.batch)[:40]
+    seen = image_examples(seen_again(held, 5), digits.labels[:40], "seen again")
+    rows = feedback(Examples.concat("all", seen, digits.take(range(100, 130))))
     curated = curate_training_rows(rows, asked([]), image_batch(held))
     assert set(reasons(curated.excluded)) == {f"f{i}" for i in range(40)}
     assert set(reasons(curated.excluded).values()) == {"near-duplicate of a held image"}
@@ -137,7 +139,7 @@ def test_trust_becomes_weight() -> None:
 
 def test_unknown_origins_are_audits_unless_they_may_not_judge() -> None:
     rows = draw_bars(2, 1)
-    given = FeedbackRows(rows.images, rows.labels, "feedback", ("a", "b"), (False, True))
+    given = image_feedback(images_of(rows.batch), rows.labels, "feedback", ("a", "b"), (False, True))
     assert curate_training_rows(given, LabelContext(None, CODEC), NOTHING).weights.tolist() == [1.0, 0.5]
 
 
@@ -194,11 +196,13 @@ def test_impossible_quotas_are_refused(quotas: dict[str, float]) -> None:
 class Scholar:
     """A champion that learnt the first half of the digits, of the known scanner."""
 
-    def __init__(self, digits: ImageSet) -> None:
+    def __init__(self, digits: Examples) -> None:
         from sklearn.linear_model import LogisticRegression
 
         known = digits.take(range(900))
-        self._model = LogisticRegression(C=10, max_iter=2_000).fit(fingerprint(known.images) * 8, known.labels)
+        self._model = LogisticRegression(C=10, max_iter=2_000).fit(
+            fingerprint(images_of(known.batch)) * 8, known.labels
+        )
 
     def __call__(self, batch: Batch) -> NDArray[np.float32]:
         answers: NDArray[np.float32] = self._model.predict_proba(fingerprint(images_of(batch)) * 8).astype(np.float32)
@@ -206,21 +210,21 @@ class Scholar:
 
 
 @pytest.fixture(scope="module")
-def digits() -> ImageSet:
+def digits() -> Examples:
     return load_optdigits()
 
 
 @pytest.fixture(scope="module")
-def scholar(digits: ImageSet) -> Scholar:
+def scholar(digits: Examples) -> Scholar:
     return Scholar(digits)
 
 
-def poisoned(digits: ImageSet) -> tuple[FeedbackRows, list[LabelOrigin], set[str]]:
+def poisoned(digits: Examples) -> tuple[FeedbackRows, list[LabelOrigin], set[str]]:
     """Honest labels of many clients, and every fifth row a three that one client calls eight."""
     unseen = digits.take(range(900, 1_797))
     honest, lies = np.arange(240), np.flatnonzero(unseen.labels == 3)[-60:]
     assert lies.min() >= len(honest)
-    rows = ImageSet.concat("all", unseen.take(honest), unseen.take(lies))
+    rows = Examples.concat("all", unseen.take(honest), unseen.take(lies))
     labels = [*unseen.labels[honest].tolist(), *[8] * len(lies)]
     origins = [LabelOrigin("delayed", client=f"client {i % 12}") for i in range(len(honest))]
     origins += [LabelOrigin("delayed", client="liar")] * len(lies)
@@ -228,7 +232,7 @@ def poisoned(digits: ImageSet) -> tuple[FeedbackRows, list[LabelOrigin], set[str
 
 
 @pytest.mark.slow
-def test_a_poisoner_does_not_get_through(digits: ImageSet, scholar: Scholar) -> None:
+def test_a_poisoner_does_not_get_through(digits: Examples, scholar: Scholar) -> None:
     rows, origins, lies = poisoned(digits)
     curated = curate_training_rows(rows, asked(origins, scholar), NO_DIGIT)
     suspected = {i for i, reason in reasons(curated.excluded).items() if reason == "suspicious"}
@@ -237,7 +241,7 @@ def test_a_poisoner_does_not_get_through(digits: ImageSet, scholar: Scholar) -> 
 
 
 @pytest.mark.slow
-def test_the_doubt_about_a_lie_is_its_margin_and_reviews_are_not_doubted(digits: ImageSet, scholar: Scholar) -> None:
+def test_the_doubt_about_a_lie_is_its_margin_and_reviews_are_not_doubted(digits: Examples, scholar: Scholar) -> None:
     rows, origins, lies = poisoned(digits)
     aside = curate_training_rows(rows, asked(origins, scholar), NO_DIGIT, NO_LIMITS).excluded
     worst = sorted(aside, key=lambda each: -each.doubt)[:20]
@@ -248,7 +252,7 @@ def test_the_doubt_about_a_lie_is_its_margin_and_reviews_are_not_doubted(digits:
 
 
 @pytest.mark.slow
-def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet, scholar: Scholar) -> None:
+def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: Examples, scholar: Scholar) -> None:
     rows, origins, lies = poisoned(digits)
     trained = curate_training_rows(rows.take(range(0, len(rows), 2)), asked(origins, scholar), NO_DIGIT).rows
     judging = rows.take(range(1, len(rows), 2))
@@ -262,22 +266,22 @@ def test_lies_do_not_judge_and_doubt_costs_a_candidate_no_loss(digits: ImageSet,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", get_args(LabelSource))
-def test_honest_labels_of_a_changed_world_are_learnt(digits: ImageSet, scholar: Scholar, source: LabelSource) -> None:
+def test_honest_labels_of_a_changed_world_are_learnt(digits: Examples, scholar: Scholar, source: LabelSource) -> None:
     unseen = digits.take(range(900, 1_797))
-    rows = feedback(ImageSet(simulate_scanner_shift(unseen.images, 3), unseen.labels, "second scanner"))
+    rows = feedback(image_examples(simulate_scanner_shift(images_of(unseen.batch), 3), unseen.labels, "second scanner"))
     assert (scholar(rows.batch).argmax(axis=1) == rows.labels).mean() < 0.5
     origins = [LabelOrigin(source, client=f"client {i % 12}") for i in range(len(rows))]
     curated = curate_training_rows(rows, asked(origins, scholar), NO_DIGIT, NO_LIMITS)
     assert len(curated.excluded) < 0.03 * len(rows)
 
 
-def test_without_champion_or_enough_rows_nothing_is_doubted(digits: ImageSet, scholar: Scholar) -> None:
+def test_without_champion_or_enough_rows_nothing_is_doubted(digits: Examples, scholar: Scholar) -> None:
     wrong = feedback(digits.take(range(8)), [9] * 8)
     assert curate_training_rows(wrong, asked([]), NO_DIGIT).excluded == ()
     assert curate_training_rows(wrong, asked([], scholar), NO_DIGIT).excluded == ()
 
 
-def test_the_order_of_arrival_changes_nothing(digits: ImageSet, scholar: Scholar) -> None:
+def test_the_order_of_arrival_changes_nothing(digits: Examples, scholar: Scholar) -> None:
     rows, origins, _ = poisoned(digits)
     witnesses = asked(origins, scholar)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.data import images_of
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.errors import DataError
@@ -18,7 +19,7 @@ from tests.support.bars import Images, seen_again
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return load_optdigits().images
+    return images_of(load_optdigits().batch)
 
 
 def test_a_picture_seen_again_is_found(digits: Images) -> None:
@@ -65,6 +66,6 @@ def test_images_of_other_sizes_are_refused(digits: Images) -> None:
 @pytest.mark.skipif("PLATFORM_TEST_MNIST_DIR" not in os.environ, reason="PLATFORM_TEST_MNIST_DIR names no MNIST folder")
 def test_on_mnist_copies_are_found_and_strangers_are_not_claimed() -> None:
     train, test = load_idx_folder(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))
-    protected = test.images[:3_000]
+    protected = images_of(test.batch)[:3_000]
     assert near_duplicate_mask(seen_again(protected[:1_000], 3), protected).mean() >= 0.98
-    assert near_duplicate_mask(train.images[:5_000], protected).mean() < 0.005
+    assert near_duplicate_mask(images_of(train.batch)[:5_000], protected).mean() < 0.005

@@ -12,6 +12,7 @@ from pipelines.data import FeedbackRows
 from pipelines.errors import DataError
 from pipelines.labels.label_provenance import LabelOrigin, LabelSource
 from pipelines.labels.label_quotas import QUOTA_KINDS, LabelQuotas, over_class_cap, over_share
+from tests.support.image_feedback import image_feedback
 
 LIMITS = LabelQuotas()
 
@@ -19,7 +20,7 @@ LIMITS = LabelQuotas()
 def rows_of(count: int, labels: Sequence[int] | None = None) -> FeedbackRows:
     images = np.zeros((count, 2, 2), dtype=np.uint8)
     given = np.array(labels if labels is not None else [0] * count, dtype=np.int64)
-    return FeedbackRows(images, given, "feedback", tuple(f"f{i}" for i in range(count)))
+    return image_feedback(images, given, "feedback", tuple(f"f{i}" for i in range(count)))
 
 
 def given(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.recipe import Recipe
+from pipelines.recipe import NetworkRecipe
 from pipelines.training.optimizer import (
     FINAL_RATE_SHARE,
     INITIAL_RATE_SHARE,
@@ -36,7 +36,7 @@ def line(start: float = 1.0) -> nn.Linear:
     return layer
 
 
-def test_a_cycles_rate_follows_the_steps_and_a_plateaus_the_validation(tiny: Recipe) -> None:
+def test_a_cycles_rate_follows_the_steps_and_a_plateaus_the_validation(tiny: NetworkRecipe) -> None:
     cycle, plateau = (ScheduledOptimizer(line(), replace(tiny, schedule=kind), 10) for kind in ("one-cycle", "plateau"))
     assert cycle.learning_rate == pytest.approx(tiny.learning_rate * INITIAL_RATE_SHARE)
     assert plateau.learning_rate == tiny.learning_rate
@@ -52,7 +52,7 @@ def test_a_cycles_rate_follows_the_steps_and_a_plateaus_the_validation(tiny: Rec
     assert cycle.learning_rate == pytest.approx(tiny.learning_rate * INITIAL_RATE_SHARE)
 
 
-def test_an_optimiser_goes_on_where_its_state_was_taken(tiny: Recipe) -> None:
+def test_an_optimiser_goes_on_where_its_state_was_taken(tiny: NetworkRecipe) -> None:
     recipe = replace(tiny, schedule="one-cycle", weight_decay=0.1)
     layer = line()
     optimiser = ScheduledOptimizer(layer, recipe, 10)

@@ -11,27 +11,28 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples, images_of
 from pipelines.errors import DataError, TrainingError, TrainingStopped
-from pipelines.recipe import Recipe
+from pipelines.recipe import NetworkRecipe
+from pipelines.trainer import EpochMetrics
 from pipelines.training.network import build_network
-from pipelines.training.training_loop import EpochMetrics, TrainingResult, fit
+from pipelines.training.training_loop import TrainingResult, fit
 
-Bars = Callable[[int, int], ImageSet]
+Bars = Callable[[int, int], Examples]
 
 
-def trained(recipe: Recipe, bars: Bars, seed: int = 0) -> TrainingResult:
+def trained(recipe: NetworkRecipe, bars: Bars, seed: int = 0) -> TrainingResult:
     network = build_network(recipe, 2, height=12, width=12, seed=seed)
     return fit(network, recipe, bars(120, 1), bars(40, 2), seed=seed)
 
 
-def test_a_network_learns_what_is_easy(tiny: Recipe, bars: Bars) -> None:
+def test_a_network_learns_what_is_easy(tiny: NetworkRecipe, bars: Bars) -> None:
     fitted = trained(replace(tiny, epochs=6), bars)
     assert fitted.history[fitted.best_epoch - 1].validation_accuracy >= 0.95
     assert not fitted.network.training
 
 
-def test_the_same_seed_gives_the_same_weights(tiny: Recipe, bars: Bars) -> None:
+def test_the_same_seed_gives_the_same_weights(tiny: NetworkRecipe, bars: Bars) -> None:
     first = trained(tiny, bars).network.state_dict()
     torch.rand(7)  # the global random state must not matter
     again = trained(tiny, bars).network.state_dict()
@@ -40,18 +41,18 @@ def test_the_same_seed_gives_the_same_weights(tiny: Recipe, bars: Bars) -> None:
     assert not torch.equal(first["0.weight"], other["0.weight"])
 
 
-def test_the_weights_are_those_of_the_best_epoch(tiny: Recipe, bars: Bars) -> None:
+def test_the_weights_are_those_of_the_best_epoch(tiny: NetworkRecipe, bars: Bars) -> None:
     fitted = trained(replace(tiny, epochs=6, learning_rate=0.05), bars)
     best = min(fitted.history, key=lambda each: each.validation_loss)
     assert fitted.best_epoch == best.epoch
     rows = bars(40, 2)
     with torch.inference_mode():
-        logits = fitted.network(torch.from_numpy(rows.images).float().div(255).unsqueeze(1))
+        logits = fitted.network(torch.from_numpy(images_of(rows.batch)).float().div(255).unsqueeze(1))
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(rows.labels))
     assert float(loss) == pytest.approx(best.validation_loss, rel=1e-5)
 
 
-def test_every_epoch_is_told_as_it_ends(tiny: Recipe, bars: Bars) -> None:
+def test_every_epoch_is_told_as_it_ends(tiny: NetworkRecipe, bars: Bars) -> None:
     told: list[EpochMetrics] = []
     ticks = iter(range(1000))
     network = build_network(tiny, 2, height=12, width=12)
@@ -63,21 +64,21 @@ def test_every_epoch_is_told_as_it_ends(tiny: Recipe, bars: Bars) -> None:
     assert set(told[0].as_metrics()) >= {"train_loss", "validation_accuracy", "learning_rate"}
 
 
-def test_training_ends_early_and_slows_down_when_nothing_gets_better(tiny: Recipe, bars: Bars) -> None:
+def test_training_ends_early_and_slows_down_when_nothing_gets_better(tiny: NetworkRecipe, bars: Bars) -> None:
     recipe = replace(tiny, epochs=40, learning_rate=0.1, patience=4, plateau_patience=0)
     fitted = trained(recipe, bars)
     assert len(fitted.history) == fitted.best_epoch + 4 < 40
     assert fitted.history[-1].learning_rate < 0.1
 
 
-def test_a_training_stops_when_it_is_asked_to(tiny: Recipe, bars: Bars) -> None:
+def test_a_training_stops_when_it_is_asked_to(tiny: NetworkRecipe, bars: Bars) -> None:
     asked = iter([False, False, True])
     network = build_network(tiny, 2, height=12, width=12)
     with pytest.raises(TrainingStopped, match="'tiny' was asked to stop"):
         fit(network, tiny, bars(80, 1), bars(20, 2), seed=0, should_stop=lambda: next(asked))
 
 
-def test_a_training_that_diverges_is_an_error_not_a_model(tiny: Recipe, bars: Bars) -> None:
+def test_a_training_that_diverges_is_an_error_not_a_model(tiny: NetworkRecipe, bars: Bars) -> None:
     network = build_network(tiny, 2, height=12, width=12)
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
@@ -85,20 +86,20 @@ def test_a_training_that_diverges_is_an_error_not_a_model(tiny: Recipe, bars: Ba
         fit(network, tiny, bars(40, 1), bars(20, 2), seed=0)
 
 
-def test_a_last_batch_of_one_row_is_joined_to_the_one_before(tiny: Recipe, bars: Bars) -> None:
+def test_a_last_batch_of_one_row_is_joined_to_the_one_before(tiny: NetworkRecipe, bars: Bars) -> None:
     network = build_network(tiny, 2, height=12, width=12)
     fitted = fit(network, replace(tiny, epochs=1), bars(17, 1), bars(4, 2), seed=0)
     assert len(fitted.history) == 1
 
 
 @pytest.mark.parametrize(("train_rows", "validation_rows"), [(1, 5), (5, 0)])
-def test_too_few_rows_are_refused(tiny: Recipe, bars: Bars, train_rows: int, validation_rows: int) -> None:
+def test_too_few_rows_are_refused(tiny: NetworkRecipe, bars: Bars, train_rows: int, validation_rows: int) -> None:
     network = build_network(tiny, 2, height=12, width=12)
     with pytest.raises(DataError, match="at least 2 to train on"):
         fit(network, tiny, bars(train_rows, 1), bars(validation_rows, 2), seed=0)
 
 
-def test_the_thread_count_is_put_back(tiny: Recipe, bars: Bars) -> None:
+def test_the_thread_count_is_put_back(tiny: NetworkRecipe, bars: Bars) -> None:
     before = torch.get_num_threads()
     trained(replace(tiny, epochs=1, threads=2), bars)
     assert torch.get_num_threads() == before
@@ -121,7 +122,7 @@ def killed_after(epoch: int) -> Callable[[EpochMetrics], None]:
 @pytest.mark.parametrize("changes", [{}, CYCLE, {**CYCLE, "body": "lean", "precision": "bfloat16"}])
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_killed_training_goes_on_to_the_same_weights(
-    tiny: Recipe, bars: Bars, tmp_path: Path, changes: dict[str, Any], epoch: int
+    tiny: NetworkRecipe, bars: Bars, tmp_path: Path, changes: dict[str, Any], epoch: int
 ) -> None:
     recipe = replace(tiny, **changes)
 
@@ -146,7 +147,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_training_on_other_rows_begins_anew(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
+def test_a_training_on_other_rows_begins_anew(tiny: NetworkRecipe, bars: Bars, tmp_path: Path) -> None:
     network = build_network(tiny, 2, height=12, width=12)
     with pytest.raises(Killed):
         fit(network, tiny, bars(60, 1), bars(20, 2), seed=0, on_epoch=killed_after(2), checkpoint_folder=tmp_path)
@@ -158,7 +159,9 @@ def test_a_training_on_other_rows_begins_anew(tiny: Recipe, bars: Bars, tmp_path
     assert len(list(tmp_path.iterdir())) == 1  # the killed one may still go on
 
 
-def test_a_training_that_was_asked_to_stop_goes_on_when_started_again(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
+def test_a_training_that_was_asked_to_stop_goes_on_when_started_again(
+    tiny: NetworkRecipe, bars: Bars, tmp_path: Path
+) -> None:
     done: list[EpochMetrics] = []
     network = build_network(tiny, 2, height=12, width=12)
     with pytest.raises(TrainingStopped):
@@ -187,7 +190,7 @@ def test_a_training_that_was_asked_to_stop_goes_on_when_started_again(tiny: Reci
     assert next(asked) == 4  # batches of the last epoch alone
 
 
-def test_a_cycle_keeps_its_last_epoch_and_the_mean_of_its_weights(tiny: Recipe, bars: Bars) -> None:
+def test_a_cycle_keeps_its_last_epoch_and_the_mean_of_its_weights(tiny: NetworkRecipe, bars: Bars) -> None:
     recipe = replace(tiny, **CYCLE, epochs=4, patience=1)  # type: ignore[arg-type]
     fitted = trained(recipe, bars)
     assert fitted.best_epoch == len(fitted.history) == 4
@@ -196,7 +199,7 @@ def test_a_cycle_keeps_its_last_epoch_and_the_mean_of_its_weights(tiny: Recipe, 
     assert not torch.equal(fitted.network.state_dict()["0.weight"], plain.network.state_dict()["0.weight"])
 
 
-def test_bfloat16_products_learn_the_same_and_leave_float32_weights(tiny: Recipe, bars: Bars) -> None:
+def test_bfloat16_products_learn_the_same_and_leave_float32_weights(tiny: NetworkRecipe, bars: Bars) -> None:
     recipe = replace(tiny, epochs=6, body="lean")
     whole, halved = trained(recipe, bars), trained(replace(recipe, precision="bfloat16"), bars)
     assert {tensor.dtype for tensor in halved.network.state_dict().values()} == {torch.float32, torch.int64}
@@ -205,13 +208,13 @@ def test_bfloat16_products_learn_the_same_and_leave_float32_weights(tiny: Recipe
     assert halved.history[halved.best_epoch - 1].validation_accuracy >= 0.9
 
 
-def test_the_fitted_network_lies_in_memory_as_files_want_it(tiny: Recipe, bars: Bars) -> None:
+def test_the_fitted_network_lies_in_memory_as_files_want_it(tiny: NetworkRecipe, bars: Bars) -> None:
     fitted = trained(replace(tiny, epochs=1), bars)
     assert all(parameter.is_contiguous() for parameter in fitted.network.parameters())
 
 
 @pytest.mark.parametrize("device", ["cuda:7", "toaster"])
-def test_a_device_that_is_not_there_is_refused_by_name(tiny: Recipe, bars: Bars, device: str) -> None:
+def test_a_device_that_is_not_there_is_refused_by_name(tiny: NetworkRecipe, bars: Bars, device: str) -> None:
     network = build_network(tiny, 2, height=12, width=12)
     with pytest.raises(TrainingError, match=f"cannot train on '{device}'.*give cpu"):
         fit(network, tiny, bars(40, 1), bars(20, 2), seed=0, device=device)

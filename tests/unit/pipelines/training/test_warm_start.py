@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.data import ImageSet
+from pipelines.data import Examples
 from pipelines.engines.exportable import build_exportable, save_exportable
 from pipelines.engines.torch_engine import TorchEngine, load_torch_engine
-from pipelines.recipe import Recipe
+from pipelines.recipe import NetworkRecipe
 from pipelines.training.network import build_network
 from pipelines.training.training_loop import fit
 from pipelines.training.warm_start import load_matching_weights
 
-Bars = Callable[[int, int], ImageSet]
+Bars = Callable[[int, int], Examples]
 
 
-def champion(recipe: Recipe, bars: Bars, folder: Path) -> TorchEngine:
+def champion(recipe: NetworkRecipe, bars: Bars, folder: Path) -> TorchEngine:
     network = build_network(recipe, 2, height=12, width=12, seed=1)
     fit(network, replace(recipe, epochs=6), bars(120, 1), bars(40, 2), seed=1)
     save_exportable(build_exportable(network, height=12, width=12), folder / "model.pt2")
@@ -29,7 +29,7 @@ def champion(recipe: Recipe, bars: Bars, folder: Path) -> TorchEngine:
 
 @pytest.mark.parametrize("body", ["plain", "lean"])
 def test_a_network_built_alike_answers_as_the_champion_does(
-    tiny: Recipe, bars: Bars, tmp_path: Path, body: str
+    tiny: NetworkRecipe, bars: Bars, tmp_path: Path, body: str
 ) -> None:
     recipe = replace(tiny, body=body)  # type: ignore[arg-type]
     before = champion(recipe, bars, tmp_path)
@@ -40,7 +40,7 @@ def test_a_network_built_alike_answers_as_the_champion_does(
     assert (load_torch_engine(tmp_path / "again.pt2", ("upright", "lying"))(batch) == before(batch)).all()
 
 
-def test_training_on_leaves_the_champion_as_it_is(tiny: Recipe, bars: Bars, tmp_path: Path) -> None:
+def test_training_on_leaves_the_champion_as_it_is(tiny: NetworkRecipe, bars: Bars, tmp_path: Path) -> None:
     before = champion(tiny, bars, tmp_path)
     answers = before(bars(30, 3).batch)
     network = build_network(tiny, 2, height=12, width=12, seed=2)
@@ -52,7 +52,7 @@ def test_training_on_leaves_the_champion_as_it_is(tiny: Recipe, bars: Bars, tmp_
 
 @pytest.mark.parametrize("changes", [{"channels": (4, 6)}, {"hidden": 8}, {"body": "lean"}, {"channels": (4,)}])
 def test_a_network_built_differently_keeps_its_own_weights(
-    tiny: Recipe, bars: Bars, tmp_path: Path, changes: dict[str, object]
+    tiny: NetworkRecipe, bars: Bars, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     before = champion(tiny, bars, tmp_path)
     network = build_network(replace(tiny, **changes), 2, height=12, width=12)  # type: ignore[arg-type]

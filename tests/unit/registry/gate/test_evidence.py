@@ -91,7 +91,7 @@ def test_everything_survives_being_stored() -> None:
     assert evidence_from_json(FirstVersionEvidence(9, 10).to_json()) == FirstVersionEvidence(9, 10)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rules": 2, "golden": 3}', '{"rules": 2, "wrong": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rules": 4, "golden": 3}', '{"rules": 4, "wrong": 3}'])
 def test_text_that_is_no_evidence_is_refused(text: str) -> None:
     with pytest.raises(GateError, match="is no evidence"):
         evidence_from_json(text)
@@ -99,5 +99,5 @@ def test_text_that_is_no_evidence_is_refused(text: str) -> None:
 
 def test_evidence_of_other_rules_is_not_replayed() -> None:
     other = json.loads(FirstVersionEvidence(9, 10).to_json()) | {"rules": 99}
-    with pytest.raises(GateError, match="follows rules 99, this gate 2"):
+    with pytest.raises(GateError, match="follows rules 99, this gate 4"):
         evidence_from_json(json.dumps(other))

@@ -7,11 +7,14 @@ import pytest
 from scipy import special
 
 from registry.errors import GateError
+from registry.gate.bounded_mean import FloatArray
 from registry.gate.paired_comparison import (
+    FEWEST_BLOCKS,
     PairedPredictions,
     difference_bounds,
     exact_bounds,
     holm,
+    judged_block_bounds,
     mcnemar_exact,
     square_and_add,
 )
@@ -133,3 +136,88 @@ def test_the_difference_of_two_wilson_intervals_is_newcombes() -> None:
         (share, *proportion_confint(round(share * n), n, method="wilson")) for share, n in ((0.8, 70), (0.6, 80))
     )
     assert square_and_add(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def days(seed: int, count: int, per_day: int, differing: float, shift: float) -> PairedPredictions:
+    """Days of rows; on a few, the models answer differently, and who is right then depends on the day."""
+    generator = np.random.default_rng(seed)
+    labels = np.zeros(count * per_day, np.int64)
+    champion, candidate = labels.copy(), labels.copy()
+    for day in range(count):
+        some = day * per_day + np.flatnonzero(generator.random(per_day) < generator.beta(2, 2 / differing - 2))
+        chance = (1 + shift / differing) / 2
+        wins = generator.random(len(some)) < generator.beta(4 * chance, 4 * (1 - chance))
+        champion[some[wins]], candidate[some[~wins]] = 1, 1
+    return PairedPredictions(labels, champion, candidate, "golden", blocks=np.repeat(np.arange(count), per_day))
+
+
+def test_six_weeks_of_days_can_rule_out_a_loss_where_the_models_answer_nearly_alike() -> None:
+    """Without what the answers themselves rule out, 44 days leave 6.7 points open even for one and the same model."""
+    equal = [days(seed, 44, 27, 0.025, 0.0) for seed in range(20)]
+    assert all(difference_bounds(each, 0.05)[0] < -0.05 for each in equal)
+    assert sum(judged_block_bounds(each, 0.05)[0] > -0.02 for each in equal) >= 15
+    worse = [days(seed, 44, 27, 0.05, -0.02) for seed in range(60)]
+    assert sum(judged_block_bounds(each, 0.05)[0] > -0.02 for each in worse) <= 5
+
+
+def test_bounds_of_judged_blocks_are_those_of_rows_where_no_block_is_known() -> None:
+    plain = rows(both=180, gained=6, lost=5)
+    assert judged_block_bounds(plain, 0.05) == difference_bounds(plain, 0.05)
+    alike = PairedPredictions(plain.labels, plain.champion, plain.champion, "golden", blocks=np.arange(191) // 10)
+    low, high = judged_block_bounds(alike, 0.05)
+    assert low == -high < -0.02, "191 rows of 20 days rule out nothing near two points, even where no row differs"
+    more = np.zeros(1200, np.int64)
+    same = PairedPredictions(more, more, more, "golden", blocks=np.arange(1200) // 30)
+    assert judged_block_bounds(same, 0.05)[0] > -0.005
+
+
+def days_of_chances(
+    generator: np.random.Generator, per_day: int, differing: FloatArray, wins: FloatArray
+) -> PairedPredictions:
+    """Days on each of which the models differ on rows with one chance, and the candidate wins those with another."""
+    labels = np.zeros(len(differing) * per_day, np.int64)
+    champion, candidate = labels.copy(), labels.copy()
+    differs = generator.random(len(labels)) < np.repeat(differing, per_day)
+    won = generator.random(len(labels)) < np.repeat(wins, per_day)
+    champion[differs & won], candidate[differs & ~won] = 1, 1
+    return PairedPredictions(
+        labels, champion, candidate, "golden", blocks=np.repeat(np.arange(len(differing)), per_day)
+    )
+
+
+def kinds_of_days(kind: str, generator: np.random.Generator, count: int) -> tuple[FloatArray, FloatArray]:
+    """Each day's chance that the models differ, and that the candidate wins: 2 points are truly lost, by all kinds."""
+    if kind == "rows differ alike":
+        return np.full(count, 0.02), np.zeros(count)
+    if kind == "a day has one winner":
+        return np.full(count, 0.05), (generator.random(count) < 0.3).astype(np.float64)
+    if kind == "days differ unlike":
+        return np.minimum(generator.gamma(1, 0.02, count), 1.0), np.zeros(count)
+    if kind == "unlike, and one winner":
+        return np.minimum(generator.gamma(1, 0.04, count), 1.0), (generator.random(count) < 0.25).astype(np.float64)
+    return np.where(generator.random(count) < 0.2, 0.1, 0.0), np.zeros(count)
+
+
+KINDS = (
+    "rows differ alike",
+    "a day has one winner",
+    "days differ unlike",
+    "unlike, and one winner",
+    "one bad day of five",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("count", "per_day"),
+    [(1, 60), (2, 300), (3, 20), (5, 50), (10, 10), (14, 50), (19, 300), (20, 14), (20, 60), (44, 7), (44, 27)],
+)
+def test_a_candidate_that_loses_the_margin_on_days_like_these_is_let_through_in_one_of_twenty(
+    kind: str, count: int, per_day: int
+) -> None:
+    """150 runs, whose own standard error is 1.8 points at a chance of 5 %: more than 14 would show a broken level."""
+    generator = np.random.default_rng(count * 1000 + per_day)
+    runs = 150 if count >= FEWEST_BLOCKS else 10
+    drawn = (days_of_chances(generator, per_day, *kinds_of_days(kind, generator, count)) for _ in range(runs))
+    passed = sum(judged_block_bounds(each, 0.05)[0] > -0.02 for each in drawn)
+    assert passed <= (14 if count >= FEWEST_BLOCKS else 0), "fewer than twenty days settle nothing"

@@ -1,6 +1,7 @@
 """The verdict on a candidate."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -140,6 +141,37 @@ def test_harm_on_few_recent_rows_is_not_hidden_by_gains_on_the_golden_ones() -> 
     verdict = gate_verdict(evidence(exact(900, 960, 1000), exact(30, 10, 40, origin="feedback")))
     assert verdict.outcome == "keep"
     assert "On 40 feedback rows the candidate is worse: 0 rows gained, 20 lost" in verdict.reasons[0]
+
+
+def test_golden_rows_that_a_model_may_have_learnt_settle_nothing_whatever_their_digest() -> None:
+    better = exact(900, 990, 1000)
+    for digest in ("", "a" * 64):
+        seen = evidence(better, RECENT, golden_digest="a" * 64, champion_digest=digest, unlearnt=False)
+        verdict = gate_verdict(seen)
+        assert verdict.outcome == "inconclusive"
+        assert "known to have taught neither model" in verdict.reasons[0]
+        assert replay_verdict(seen.to_json()) == verdict
+
+
+def test_a_verdict_says_when_most_labels_are_set_aside_for_the_rows_that_judge() -> None:
+    same = exact(970, 970, 1000)
+    many = gate_verdict(evidence(same, RECENT, labels=400, labels_set_aside=201))
+    assert many.reasons[-1].startswith("201 of 400 labels neither trained nor judged")
+    settled = gate_verdict(evidence(same, RECENT, labels=400, labels_set_aside=300, unlearnt=False))
+    assert settled.reasons[-1].startswith("300 of 400 labels")
+    few = gate_verdict(evidence(same, RECENT, labels=400, labels_set_aside=200))
+    assert few == gate_verdict(evidence(same, RECENT))
+
+
+def test_few_days_of_golden_rows_settle_nothing_and_the_reason_says_how_many() -> None:
+    same = replace(exact(970, 970, 1000), blocks=np.arange(1000) // 100)
+    best = BestVersion(1, 970, 1000, same.champion_correct.astype(np.int64))
+    verdict = gate_verdict(evidence(same, RECENT, best=best))
+    assert (check_of(verdict, "golden"), check_of(verdict, "best")) == (None, None)
+    assert any("they are of 10 days, and of fewer than 20" in reason for reason in verdict.reasons)
+    more = replace(exact(970, 970, 1000), blocks=np.arange(1000) // 25)
+    verdict = gate_verdict(evidence(more, RECENT, best=best))
+    assert (check_of(verdict, "golden"), check_of(verdict, "best")) == (True, True)
 
 
 def test_another_golden_set_settles_nothing_and_says_what_to_do() -> None:

@@ -1,0 +1,1 @@
+"""Decisions about single columns of a table, from counts of their values."""

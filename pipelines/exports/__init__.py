@@ -1,0 +1,1 @@
+"""Makes ONNX graphs of models that scikit-learn, LightGBM or XGBoost fitted on tables."""

@@ -1,0 +1,1 @@
+"""Makes a pipeline of a DataFrame and a function that fits a model on it."""

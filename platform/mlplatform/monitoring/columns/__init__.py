@@ -1,0 +1,1 @@
+"""What rules about the columns of a table read: counts by cell, and rows for reports."""
