@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -206,6 +207,11 @@ def test_what_is_about_a_subject_goes_whoever_sent_it(context: AppContext) -> No
     assert left(context) == sorted([other, nobody])
     [entry] = [each for each in entries(context) if each["action"] == "erase-subject"]
     assert "ada" not in str(entry)
+    guessed = {sha256(text).hexdigest()[:16] for text in (b"ada", b"subject ada", b"subject/ada")}
+    assert entry["subject"].removeprefix("subject/") not in guessed, "a list of all names does not tell who it was"
+    erase_subject(context, "ada", "dpo")
+    again = [each["subject"] for each in entries(context) if each["action"] == "erase-subject"]
+    assert again == [entry["subject"]] * 2, "whoever has the database can look up whether ada was erased"
     with pytest.raises(InvalidInputError, match="about nobody"):
         erase_subject(context, "", "dpo")
 
