@@ -337,6 +337,19 @@ def test_five_thousand_columns_are_taken(settings: Settings, database: Database)
         assert ask(client, [row | {"column 4999": "x"}]).status_code == 422
 
 
+@pytest.mark.parametrize("age", [0.0, 5e-324, 0.1 + 0.2, -1.7976931348623157e308, 2.0**53 + 2, 16777217.0])
+def test_a_number_comes_back_bit_for_bit(client: httpx.Client, age: float) -> None:
+    key = ask(client, [{"age": age}]).json()["predictions"][0]["id"]
+    kept = client.get(f"/v1/predictions/{key}").json()["row"]["age"]
+    assert struct.pack("<d", kept) == struct.pack("<d", age)
+
+
+def test_zero_has_one_sign_so_that_equal_numbers_are_one_content(client: httpx.Client) -> None:
+    ids = [each["id"] for each in ask(client, [{"age": -0.0}, {"age": 0.0}]).json()["predictions"]]
+    kept = [client.get(f"/v1/predictions/{key}").json()["row"]["age"] for key in ids]
+    assert [struct.pack("<d", age) for age in kept] == [struct.pack("<d", 0.0)] * 2
+
+
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(10**25), 10**25), st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=8), st.sampled_from(["gold", "\ud800", "1970-01-01", -0.0, 1e308, 2**53 + 1]),
