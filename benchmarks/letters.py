@@ -55,7 +55,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.data_dir is None:
-        print(json.dumps({"skipped": f"no letters come with the project: name the folder of {ARCHIVE_FILE}, --data-dir"}))
+        print(
+            json.dumps({"skipped": f"no letters come with the project: name the folder of {ARCHIVE_FILE}, --data-dir"})
+        )
         return
     rows = load_characters(arguments.data_dir)
     folds = fold_of_rows(rows)
