@@ -21,6 +21,9 @@ IMAGE_INPUT: Final = "image"
 SPLIT_PARTS = ("train", "validation", "golden", "stream")
 GROUP_PREFIX: Final = "writer "
 """Goes before a group's name where groups are dealt to sides; another text would deal them anew."""
+FORGOTTEN_GROUPS: Final = {True: "~forgotten, judges", False: "~forgotten, trains"}
+"""What stands for groups whose names were erased, by whether labels about them are held back. Each is held back itself,
+or not, as those it stands for (`is_holdout`)."""
 _Value = TypeVar("_Value")
 
 

@@ -5,20 +5,17 @@ What signs them is in the database: every server takes the forms of all, before 
 """
 
 import hmac
-import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import select
-
 from mlplatform.auth.caller import Caller
+from mlplatform.auth.server_secrets import load_secret
 from mlplatform.clock import EPOCH, Clock
 from mlplatform.errors import PlatformError
-from mlplatform.store.database import Database, insert_new
-from mlplatform.store.tables.auth import server_secrets
+from mlplatform.store.database import Database
 
 LIFETIME: Final = timedelta(hours=24)
 CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -47,15 +44,7 @@ class FormTokens:
     def load(self) -> bytes:
         """What tokens are signed with; made by the first server that needs it. Raises StoreUnavailableError."""
         if self._secret is None:
-            query = select(server_secrets.c.value).where(server_secrets.c.name == SIGNING_KEY)
-            with self._database().read() as connection:
-                value = connection.scalar(query)
-            if value is None:
-                row = {"name": SIGNING_KEY, "value": secrets.token_hex(32), "at": self._clock()}
-                with self._database().write() as connection:
-                    insert_new(connection, server_secrets, [row])
-                    value = connection.scalar(query)
-            self._secret = bytes.fromhex(value or "")
+            self._secret = load_secret(self._database(), SIGNING_KEY, self._clock())
         return self._secret
 
     def issue(self, caller: Caller) -> str:
