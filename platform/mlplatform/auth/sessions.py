@@ -13,6 +13,7 @@ from typing import Final
 
 from mlplatform.audit import audit_entries
 from mlplatform.auth import spent_tokens
+from mlplatform.auth.sign_in_errors import SignInRefusedError
 from mlplatform.auth.token_signer import TokenSigner
 from mlplatform.clock import EPOCH, Clock
 from mlplatform.scopes import validate_scopes
@@ -76,13 +77,19 @@ class Sessions:
         return tuple(sorted(set(groups) & self._scopes_by_group.keys()))
 
     def begin(self, person: Person) -> tuple[Session, str]:
-        """A new session, noted in the audit log, and the text that shows it."""
+        """A new session, noted in the audit log, and the text that shows it.
+
+        Raises SignInRefusedError for somebody in more groups than fit in a cookie.
+        """
         now = self._clock()
         session = Session(secrets.token_urlsafe(24), person, now + self.lifetime)
         values = {"id": session.id, "until": int((session.ends_at - EPOCH).total_seconds()), **asdict(person)}
         text = self.signer.seal(PURPOSE, values)
         if len(text) > MAX_COOKIE_LENGTH:
-            raise ValueError(f"a session of {len(text)} characters fits in no cookie")
+            raise SignInRefusedError(
+                f"{person.name} is in {len(person.groups)} groups with scopes, more than fit in a cookie: "
+                "name fewer in PLATFORM_OIDC_GROUPS"
+            )
         details = {"issuer": person.issuer, "subject": person.subject, "groups": list(person.groups)}
         with self._database().write() as connection:
             audit_entries.append(connection, person.name, "sign-in", person.id, now, details)

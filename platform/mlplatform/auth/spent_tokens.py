@@ -10,7 +10,9 @@ from mlplatform.store.tables.auth import spent_tokens
 
 def spend(connection: Connection, token_id: str, expires_at: datetime, now: datetime) -> bool:
     """Let a token be good no more; False where it was spent before. Forgets those that have expired."""
-    connection.execute(delete(spent_tokens).where(spent_tokens.c.expires_at < now))
+    expired = select(spent_tokens.c.id).where(spent_tokens.c.expires_at < now)
+    expired = expired.with_for_update(skip_locked=True)  # others remove them as well: nobody waits for anybody
+    connection.execute(delete(spent_tokens).where(spent_tokens.c.id.in_(expired)))
     return insert_new(connection, spent_tokens, [{"id": token_id, "expires_at": expires_at}]) == 1
 
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from mlplatform.auth.form_tokens import FormRefusedError
-from mlplatform.auth.oidc.sign_in_errors import ProviderUnavailableError, SignInRefusedError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError, SignInRefusedError
 from mlplatform.errors import (
     BusyError,
     ConflictError,

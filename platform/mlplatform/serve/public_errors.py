@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from mlplatform.auth.oidc.sign_in_errors import ProviderUnavailableError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError
 from mlplatform.errors import StoreUnavailableError
 from pipelines.errors import PipelineError
 from registry.errors import (

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from mlplatform.audit import audit_entries
 from mlplatform.auth.oidc import provider_connection
-from mlplatform.auth.oidc.sign_in_errors import ProviderUnavailableError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError
 from mlplatform.context import AppContext
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.store.tables.auth import spent_tokens

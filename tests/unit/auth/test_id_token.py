@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from mlplatform.auth.oidc.id_token import ExpectedToken, person_groups, person_name, verify_id_token
 from mlplatform.auth.oidc.provider_keys import ProviderKeys
-from mlplatform.auth.oidc.sign_in_errors import SignInRefusedError
+from mlplatform.auth.sign_in_errors import SignInRefusedError
 from mlplatform.clock import EPOCH
 from tests.support.oidc_provider import signing_key
 from tests.support.platform_world import START

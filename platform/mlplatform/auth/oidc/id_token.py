@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 
 from mlplatform.auth.oidc.provider_keys import SignatureKey
-from mlplatform.auth.oidc.sign_in_errors import SignInRefusedError
+from mlplatform.auth.sign_in_errors import SignInRefusedError
 from mlplatform.clock import EPOCH
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")

@@ -13,7 +13,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from mlplatform.auth.oidc.provider_connection import ProviderConnection
 from mlplatform.auth.oidc.provider_keys import ProviderKeys
-from mlplatform.auth.oidc.sign_in_errors import ProviderUnavailableError, SignInRefusedError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError, SignInRefusedError
 
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 MAX_AGE_SECONDS: Final = 3600.0

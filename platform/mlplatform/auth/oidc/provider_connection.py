@@ -8,7 +8,7 @@ import httpx
 import orjson
 
 from mlplatform.access_settings import is_loopback
-from mlplatform.auth.oidc.sign_in_errors import ProviderUnavailableError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError
 from mlplatform.network.deadline import DeadlineError, run_with_deadline
 from mlplatform.network.egress import egress_policy
 from mlplatform.network.http_clients import create_egress_client
@@ -66,13 +66,13 @@ class ProviderConnection:
         return status, document
 
     def _request(self, method: str, url: str, headers: Mapping[str, str], body: str) -> tuple[int, bytes]:
-        sent = {"accept": "application/json", **headers}
+        sent = {"accept": "application/json", "accept-encoding": "identity", **headers}
         with (
             create_egress_client(self._deadline_seconds, self._policy) as client,
             client.stream(method, url, headers=sent, content=body.encode()) as response,
         ):
             content = b""
-            for part in response.iter_bytes():
+            for part in response.iter_raw():  # packed, it could be of any size
                 content += part
                 if len(content) > MAX_ANSWER_BYTES:
                     raise ProviderUnavailableError(

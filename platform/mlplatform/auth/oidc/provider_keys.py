@@ -9,7 +9,7 @@ from typing import Any, Final
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, RSAKey
 
-from mlplatform.auth.oidc.sign_in_errors import SignInRefusedError
+from mlplatform.auth.sign_in_errors import SignInRefusedError
 
 log = logging.getLogger(__name__)
 MAX_AGE_SECONDS: Final = 3600.0

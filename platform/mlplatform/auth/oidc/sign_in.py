@@ -15,8 +15,8 @@ from typing import Final
 from mlplatform.auth import spent_tokens
 from mlplatform.auth.oidc.id_token import ExpectedToken, person_groups, person_name, verify_id_token
 from mlplatform.auth.oidc.provider import OidcProvider
-from mlplatform.auth.oidc.sign_in_errors import SignInRefusedError
 from mlplatform.auth.sessions import Person, Session, Sessions
+from mlplatform.auth.sign_in_errors import SignInRefusedError
 from mlplatform.clock import EPOCH, Clock
 from mlplatform.store.database import Database
 
