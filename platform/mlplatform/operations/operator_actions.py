@@ -19,6 +19,7 @@ from mlplatform.promotion.promotion_service import PromotionRequest, promotion_s
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.approval_requests import reject_approval
 from mlplatform.retraining.retraining_queue import RetrainingTrigger
+from mlplatform.scopes import validate_scopes
 from monitors.alerts import Silence, acknowledge
 from registry.card import card_diff, with_production
 
@@ -67,7 +68,9 @@ def silence_alert(context: AppContext, alert_id: str, duration: timedelta, reaso
     with context.database.read() as connection:
         alert = alert_records.find(connection, alert_id)
     rule, key = glob.escape(alert.rule), glob.escape(alert.key)
-    return silence_alerts(context, Silence(rule, context.clock() + duration, key, reason=reason), actor)
+    return silence_alerts(
+        context, Silence(rule, context.clock() + duration, key, reason=reason, model=alert.model), actor
+    )
 
 
 def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
@@ -91,6 +94,7 @@ def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
         silence_id = alert_records.create_silence(connection, silence, actor, now)
         details = {"key": silence.key, "severity": silence.severity, "until": silence.until.isoformat()}
         details |= {"reason": silence.reason} if silence.reason else {}
+        details |= {"model": silence.model} if silence.model else {}
         audit_entries.append(connection, actor, "silence", f"rule/{silence.rule}", now, details)
     return silence_id
 
@@ -243,7 +247,7 @@ def create_key(
         raise InvalidInputError(f"name {name[:40]!r} must be a printable text of 1 to {MAX_NAME_LENGTH} characters")
     (text, presented), now = apikeys.generate(), context.clock()
     until = None if lifetime is None else now + lifetime
-    granted = apikeys.validate_scopes(scopes)
+    granted = validate_scopes(scopes)
     key = apikeys.ApiKey(presented.id, name.strip(), presented.digest, granted, now, actor, until)
     with context.database.write() as connection:
         api_keys.add(connection, key)

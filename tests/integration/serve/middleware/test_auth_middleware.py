@@ -52,8 +52,8 @@ def test_a_key_opens_what_its_scope_says_however_it_is_shown(asked: httpx.Client
     assert asked.post("/v1/predict", json=BODY, headers=headers).status_code == 200
     answer = asked.post("/v1/retrain", json={}, headers=headers)
     assert answer.status_code == 403
-    assert 'error="insufficient_scope", scope="admin"' in answer.headers["www-authenticate"]
-    assert "has predict; this needs admin" in answer.json()["detail"]
+    assert 'error="insufficient_scope", scope="operate"' in answer.headers["www-authenticate"]
+    assert "has predict; this needs operate or retrain" in answer.json()["detail"]
     assert asked.post("/v1/retrain", json={}, headers=shown(key(locked, "admin"), kind)).status_code == 202
 
 
