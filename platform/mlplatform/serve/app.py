@@ -28,6 +28,7 @@ from mlplatform.serve.routes.evaluations import evaluations_router
 from mlplatform.serve.routes.feedback import feedback_router
 from mlplatform.serve.routes.feedback_service import FeedbackService
 from mlplatform.serve.routes.health import health_router
+from mlplatform.serve.routes.label_studio import label_studio_router
 from mlplatform.serve.routes.models import approval_router, models_router, rollout_router
 from mlplatform.serve.routes.pages import assets_router, pages_router
 from mlplatform.serve.routes.predictions import predict_router, recorded_predictions_router
@@ -113,6 +114,7 @@ def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
         v2_infer_router(server.prediction_service, v2_models),
         mlflow_router(server.prediction_service, server.is_ready),
         feedback_router(context, feedback_service, server.metrics, pool, threaded),
+        label_studio_router(context, pool, threaded),
         retraining_router(context, pool, threaded),
         models_router(context, threaded),
         evaluations_router(context, threaded),
