@@ -159,7 +159,7 @@ def _record_labels(
 
     # 3. Store them, or keep them until their prediction comes, with what becomes of each in the order given.
     waiting = [label for label in labels if label.prediction_id in awaited]
-    pending_ids = iter(pending_labels.add_pending(connection, waiting, now))
+    pending_ids = iter(pending_labels.add_pending(connection, waiting, context.model_name, now))
     storable = [label for label in labels if label.prediction_id not in awaited | erased]
     stored = iter(label_records.insert_labels(connection, storable, now))
     receipts = [

@@ -8,6 +8,7 @@ from typing import Final
 
 import uvicorn
 
+from mlplatform.access_settings import LOOPBACK_HOSTS
 from mlplatform.alerting.links import http_url
 from mlplatform.context import create_context
 from mlplatform.host.console import echo
@@ -19,7 +20,7 @@ from mlplatform.serve.http1.connection_limits import ConnectionTable, limits_fro
 from mlplatform.serve.http1.graceful_shutdown import GracefulServer
 from mlplatform.serve.http1.http_protocol import HttpConnection
 from mlplatform.serve.inference.heatmaps import ProcessHeatmapRenderer
-from mlplatform.settings import LOOPBACK_HOSTS, Settings, load_settings
+from mlplatform.settings import Settings, load_settings
 
 LISTEN_BACKLOG: Final = 512
 """Connections that the system keeps while the event loop is busy."""

@@ -190,5 +190,5 @@ def test_the_longest_text_may_wait_for_its_prediction(context: AppContext) -> No
     text, reviewer = ("".join(rng.choices(wide, k=length)) for length in (MAX_SEQUENCE_BYTES // 4, 200))
     waiting = SubmittedLabel("0" * 64, text, "correction", reviewer, context.clock())
     with context.database.write() as connection:
-        add_pending(connection, [waiting, waiting], context.clock())
+        add_pending(connection, [waiting, waiting], "digits", context.clock())
         assert count_pending(connection) == 1

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
+from mlplatform.access_settings import LOOPBACK_HOSTS
 from mlplatform.alerting import outbox
 from mlplatform.audit import checkpoints
 from mlplatform.audit.checkpoint_verification import find_contradictions
@@ -31,7 +32,7 @@ from mlplatform.recording.spool import directory
 from mlplatform.recording.spool.loss_ledger import LOSS_FILE, rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from mlplatform.retraining.label_use import is_quota_starved
-from mlplatform.settings import LOOPBACK_HOSTS, Settings
+from mlplatform.settings import Settings
 from mlplatform.store import leases, tasks
 from mlplatform.store.database import Database, database_file, is_known_revision
 from mlplatform.store.file_identity import may_be_running, read_replacements

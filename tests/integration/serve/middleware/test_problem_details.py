@@ -42,6 +42,7 @@ EXPECTED: list[tuple[Exception, int, str]] = [
     (errors.TooLargeError("x"), 413, "too-large"),
     (errors.NotFoundError("x"), 404, "not-found"),
     (UnknownVersionError("x"), 404, "not-found"),
+    (errors.ForbiddenError("x"), 403, "forbidden"),
     (FormRefusedError("x"), 403, "forbidden"),
     (errors.ConflictError("x"), 409, "conflict"),
     (AlertError("x"), 409, "conflict"),
