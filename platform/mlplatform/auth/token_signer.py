@@ -2,17 +2,14 @@
 
 import hmac
 import json
-import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import select
-
+from mlplatform.auth.server_secrets import load_secret
 from mlplatform.clock import Clock
-from mlplatform.store.database import Database, insert_new
-from mlplatform.store.tables.auth import server_secrets
+from mlplatform.store.database import Database
 
 
 class TokenSigner:
@@ -30,15 +27,7 @@ class TokenSigner:
     def load(self) -> bytes:
         """The secret; raises StoreUnavailableError."""
         if self._secret is None:
-            query = select(server_secrets.c.value).where(server_secrets.c.name == self._secret_name)
-            with self._database().read() as connection:
-                value = connection.scalar(query)
-            if value is None:
-                row = {"name": self._secret_name, "value": secrets.token_hex(32), "at": self._clock()}
-                with self._database().write() as connection:
-                    insert_new(connection, server_secrets, [row])
-                    value = connection.scalar(query)
-            self._secret = bytes.fromhex(value or "")
+            self._secret = load_secret(self._database(), self._secret_name, self._clock())
         return self._secret
 
     def sign(self, content: bytes) -> str:

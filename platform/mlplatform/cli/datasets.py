@@ -19,7 +19,7 @@ FETCH_TIMEOUT_SECONDS: Final = 3600.0
 
 @data_app.command("fetch")
 def fetch(
-    name: Annotated[str, typer.Argument(help="Data set: mnist, qmnist or usps.")],
+    name: Annotated[str, typer.Argument(help="Data set: mnist, qmnist, usps, svhn or emnist.")],
     folder: Annotated[Path | None, typer.Option(help="Where to put it [default: var/data/NAME].")] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -182,10 +182,16 @@ def init(
 ) -> None:
     """Write a commented alerts.yaml, for the model of the settings, and .env.example."""
     from mlplatform.operations.scaffold import write_scaffold
+    from mlplatform.retraining.training_pipeline import may_make_model
     from mlplatform.settings import load_settings
 
-    written = write_scaffold(folder, force, load_settings().model_name, task)
-    echo([str(path) for path in written], "written: " + ", ".join(map(str, written)), as_json)
+    settings = load_settings()
+    retrains = may_make_model(settings)
+    written = write_scaffold(folder, force, settings.model_name, task, retrains=retrains)
+    line = "written: " + ", ".join(map(str, written))
+    if not retrains:
+        line += f"\nnothing here makes versions of {settings.model_name}, so no rule asks for retrainings"
+    echo([str(path) for path in written], line, as_json)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from sqlalchemy import Connection, select
@@ -11,6 +11,7 @@ from mlplatform.errors import NotFoundError
 from mlplatform.predictions import review_samples, shadow_predictions
 from mlplatform.predictions.review_samples import passed_by
 from mlplatform.store import tasks
+from mlplatform.store.database import insert_into
 from mlplatform.store.tables.feedback import review_claims
 from mlplatform.store.tables.predictions import predictions
 from mlplatform.store.tasks import LABELLING_KINDS, Task
@@ -98,6 +99,17 @@ def claimable_items(connection: Connection, model: str, queue: ReviewQueue, revi
     passed = set(connection.scalars(select(predictions.c.id).where(predictions.c.id.in_(waiting), is_passed)))
     free = [key for key in waiting if held.get(key, reviewer) == reviewer and key not in passed]
     return sorted(free, key=lambda key: key not in held)
+
+
+def claim_item(
+    connection: Connection, prediction_id: str, queue: ReviewQueue, reviewer: str, now: datetime, duration: timedelta
+) -> bool:
+    """Hold a picked input; False where another reviewer was quicker."""
+    held = {"queue": queue.id, "reviewer": reviewer, "until": now + duration}
+    statement = insert_into(connection, review_claims).values(prediction_id=prediction_id, **held)
+    is_free = (review_claims.c.until <= now) | (review_claims.c.reviewer == reviewer)
+    statement = statement.on_conflict_do_update(index_elements=["prediction_id"], set_=held, where=is_free)
+    return connection.scalar(statement.returning(review_claims.c.prediction_id)) is not None
 
 
 def _labelling_tasks(connection: Connection, model: str) -> list[Task]:

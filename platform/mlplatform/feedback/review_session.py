@@ -15,7 +15,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.feedback.label_precedence import CurrentLabel, resolve_truths
-from mlplatform.feedback.review_queues import ReviewQueue, claimable_items, find_queue, list_queues
+from mlplatform.feedback.review_queues import ReviewQueue, claim_item, claimable_items, find_queue, list_queues
 from mlplatform.feedback.review_tasks import CLAIM_DURATION, ReviewItem, ReviewLabel, load_item, submit_labels
 from mlplatform.predictions import review_samples
 from mlplatform.store.database import insert_into
@@ -117,7 +117,7 @@ def claim_next(context: AppContext, queue_id: str, reviewer: str) -> str | None:
             claims = review_samples.claim_samples(connection, model, reviewer, 1, CLAIM_DURATION, now)
             return claims[0].prediction_id if claims else None
         for prediction_id in claimable_items(connection, model, queue, reviewer, now):
-            if _claim(connection, prediction_id, queue, reviewer, now):
+            if claim_item(connection, prediction_id, queue, reviewer, now, CLAIM_DURATION):
                 return prediction_id
     return None
 
@@ -190,15 +190,6 @@ def _held_item(connection: Connection, model: str, queue: ReviewQueue, reviewer:
         .limit(1)
     )
     return connection.scalar(query)
-
-
-def _claim(connection: Connection, prediction_id: str, queue: ReviewQueue, reviewer: str, now: datetime) -> bool:
-    """Hold a picked input; False where another reviewer was quicker."""
-    held = {"queue": queue.id, "reviewer": reviewer, "until": now + CLAIM_DURATION}
-    statement = insert_into(connection, review_claims).values(prediction_id=prediction_id, **held)
-    is_free = (review_claims.c.until <= now) | (review_claims.c.reviewer == reviewer)
-    statement = statement.on_conflict_do_update(index_elements=["prediction_id"], set_=held, where=is_free)
-    return connection.scalar(statement.returning(review_claims.c.prediction_id)) is not None
 
 
 def _release(connection: Connection, queue: ReviewQueue, prediction_id: str, reviewer: str) -> None:

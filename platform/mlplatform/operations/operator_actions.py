@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
+from sqlalchemy import Connection
+
 from mlplatform.alerting import alert_records
 from mlplatform.audit import audit_entries
 from mlplatform.auth import api_key as apikeys
@@ -185,8 +187,8 @@ def promote_version(
 ) -> promotion_history.Promotion:
     """Make a version champion by hand; `seen` is the champion that whoever asks looked at, 0 where there was none.
 
-    Raises ConflictError against the gate's verdict, and for a version in quarantine, unless forced; and where another
-    version than the one seen is champion.
+    Raises ConflictError against the gate's verdict, for a version in quarantine and for one that waits for approval,
+    unless forced; and where another version than the one seen is champion.
     """
     name = context.model_name
     gate = context.catalog.version(name, version).tags.get("gate", "unknown")
@@ -201,9 +203,17 @@ def promote_version(
         )
     expected = None if current is None else current.to_version
     kind: promotion_history.PromotionKind = "first" if expected is None else "promote"
-    return promotion_service(context).promote(
-        PromotionRequest(name, version, expected, kind, actor, reason, force=force)
-    )
+
+    def check_approval(connection: Connection) -> None:
+        waiting = None if force else approvals.find_waiting(connection, name, lock=True)
+        if waiting is not None and waiting.version == version:
+            raise ConflictError(
+                f"version {version} waits for approval until {waiting.expires_at:%Y-%m-%d %H:%M} UTC; approve it with "
+                f"`platform models approve {version}`, or use --force to promote it all the same"
+            )
+
+    request = PromotionRequest(name, version, expected, kind, actor, reason, force=force, precondition=check_approval)
+    return promotion_service(context).promote(request)
 
 
 def _check_seen(current: promotion_history.Promotion | None, seen: int | None) -> None:

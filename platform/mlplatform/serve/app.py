@@ -29,8 +29,10 @@ from mlplatform.serve.routes.evaluations import evaluations_router
 from mlplatform.serve.routes.feedback import feedback_router
 from mlplatform.serve.routes.feedback_service import FeedbackService
 from mlplatform.serve.routes.health import health_router
+from mlplatform.serve.routes.history import history_router
+from mlplatform.serve.routes.label_studio import label_studio_router
 from mlplatform.serve.routes.models import approval_router, models_router, rollout_router
-from mlplatform.serve.routes.pages import assets_router, pages_router
+from mlplatform.serve.routes.pages import assets_router, overview_router, pages_router
 from mlplatform.serve.routes.predictions import predict_router, recorded_predictions_router
 from mlplatform.serve.routes.retraining_pages import retraining_pages_router
 from mlplatform.serve.routes.retrainings import retraining_router
@@ -116,14 +118,17 @@ def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
         v2_infer_router(server.prediction_service, v2_models),
         mlflow_router(server.prediction_service, server.is_ready),
         feedback_router(context, feedback_service, server.metrics, pool, threaded),
+        label_studio_router(context, pool, threaded),
         retraining_router(context, pool, threaded),
-        models_router(context, threaded),
+        models_router(context, slow_page),
+        history_router(context, threaded),
         evaluations_router(context, threaded),
         approval_router(context, pool, threaded),
         rollout_router(context, pool, threaded),
         health_router(
             server.model_slot, server.reloader, server.recorder, server.shutdown_state, server.metrics.exposition
         ),
+        overview_router(context, slow_page),
         pages_router(context, form_tokens, forecasts, threaded),
         review_router(context, form_tokens, threaded),
         versions_router(context, form_tokens, slow_page),

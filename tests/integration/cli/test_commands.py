@@ -15,6 +15,7 @@ from tests.support.command_line import Command
 HEAVY = ("torch", "mlflow", "evidently", "pandas", "sqlalchemy", "fastapi", "numpy", "apscheduler")
 COMMANDS = {
     "feedback import",
+    *("label-studio export", "label-studio import"),
     "retention status",
     "retention run",
     "retention erase",

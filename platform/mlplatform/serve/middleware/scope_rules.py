@@ -34,6 +34,7 @@ SCOPE_RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
     ("/v1/explain", _WRITE, frozenset({"predict", "audit"})),
     ("/v1/predictions", _READ, frozenset({"predict", "feedback"}) | VIEWER_SCOPES),
     ("/v1/feedback", _WRITE, frozenset({"feedback"})),
+    ("/v1/review", _WRITE, REVIEW_SCOPES),
     ("/v1/audit", _READ, AUDIT_SCOPES),
     ("/v1/models", _READ, VIEWER_SCOPES),
     ("/v1/models", _END, OPERATOR_SCOPES),

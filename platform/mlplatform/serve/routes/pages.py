@@ -31,19 +31,26 @@ KEPT_FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 KEPT_FOR_A_DAY = {"cache-control": "public, max-age=86400"}
 
 
+def overview_router(context: AppContext, route_class: type[APIRoute]) -> APIRouter:
+    """The overview, which asks MLflow as well as the database."""
+    router = APIRouter(route_class=route_class, include_in_schema=False)
+
+    @router.api_route("/", methods=["GET", "HEAD"], response_class=HTMLResponse)
+    def models(request: Request) -> HTMLResponse:
+        """The platform at a glance: a card for each model, the gravest first."""
+        return _page(overview.overview_page(context, caller_of(request)))
+
+    return router
+
+
 def pages_router(
     context: AppContext, form_tokens: FormTokens, forecasts: RuleForecasts, route_class: type[APIRoute]
 ) -> APIRouter:
-    """The overview, models, alerts, and the acknowledgement of one."""
+    """One model, alerts, and the acknowledgement of one."""
     acknowledgement = FormBody(form_tokens, optional=("note",))
     silence_form = FormBody(form_tokens, required=("duration", "reason"))
     router = APIRouter(route_class=route_class, include_in_schema=False)
     page_route = partial(router.api_route, methods=["GET", "HEAD"], response_class=HTMLResponse)
-
-    @page_route("/")
-    def models(request: Request) -> HTMLResponse:
-        """The platform at a glance: a card for each model, the gravest first."""
-        return _page(overview.overview_page(context, caller_of(request)))
 
     @page_route("/alerts")
     def alerts(request: Request) -> HTMLResponse:

@@ -286,13 +286,13 @@ def test_a_link_from_elsewhere_opens_the_dashboard_and_a_foreign_page_does_not_l
 @pytest.mark.parametrize(
     "name", ["host", "authorization", "x-api-key", "origin", "content-type", "idempotency-key", "x-tensor-shape"]
 )
-def test_a_header_of_one_meaning_that_stands_twice_is_refused(client: httpx.Client, name: str) -> None:
+def test_a_header_of_one_meaning_that_stands_twice_is_refused(shared_client: httpx.Client, name: str) -> None:
     same = [(name, "127.0.0.1"), (name, "127.0.0.1")]
     others = [(name, "127.0.0.1"), (name, "evil.example")]
     for path, pairs in ((path, pairs) for path in ("/healthz", "/v1/models") for pairs in (same, others, others[::-1])):
-        answer = client.get(path, headers=pairs)
+        answer = shared_client.get(path, headers=pairs)
         assert (answer.status_code, answer.json()["type"]) == (400, "urn:mlplatform:problem:ambiguous")
-    assert client.get("/healthz", headers=[("accept", "text/html"), ("accept", "text/plain")]).status_code == 200
+    assert shared_client.get("/healthz", headers=[("accept", "text/html"), ("accept", "text/plain")]).status_code == 200
 
 
 def test_the_log_says_which_key_was_not_good_and_where_from_and_no_secret(

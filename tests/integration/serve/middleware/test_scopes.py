@@ -32,6 +32,8 @@ CLOSED = {
         ("GET", "/v1/predictions/x/image", {"predict", "feedback"} | VIEWERS),
         ("POST", "/v1/feedback", {"feedback"}),
         ("GET", "/v1/audit/next", {"audit"}),
+        ("POST", "/v1/review/label-studio", {"review"}),
+        ("POST", "/v1/review/label-studio/tasks", {"review"}),
         ("GET", "/review/draw", {"audit", "review"}),
         ("POST", "/review/draw", {"review"}),
         ("GET", "/", VIEWERS),

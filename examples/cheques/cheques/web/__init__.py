@@ -1,0 +1,1 @@
+"""The pages: upload, result, review, audit trail."""
