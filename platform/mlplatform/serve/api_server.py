@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.auth.oidc.setup import create_sign_in
-from mlplatform.auth.oidc.sign_in import SignIn
 from mlplatform.context import AppContext
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.request_counts import RequestCounts
@@ -31,6 +31,9 @@ from mlplatform.serve.observability.prometheus_metrics import ServerMetrics
 from mlplatform.serve.observability.request_timing import InFlight, RequestObserver
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.serve.tuning.tuner import Tuner
+
+if TYPE_CHECKING:
+    from mlplatform.auth.oidc.sign_in import SignIn
 
 POOL_THREADS = 4
 EXPLANATION_WAIT_SECONDS = 20.0
@@ -67,7 +70,7 @@ class ApiServer:
         default_factory=lambda: ConcurrencyLimiter(1, EXPLANATION_WAIT_SECONDS)
     )
     """One explanation at a time: its picture may be large, and labels and pages do not wait behind it."""
-    sign_in: SignIn | None = None
+    sign_in: "SignIn | None" = None
     sign_in_limiter: ConcurrencyLimiter = field(default_factory=lambda: ConcurrencyLimiter(SIGN_IN_THREADS))
     """The provider of sign-ins may hang; nothing else waits behind it."""
     slow_page_limiter: ConcurrencyLimiter = field(default_factory=lambda: ConcurrencyLimiter(SLOW_PAGE_THREADS))

@@ -23,6 +23,7 @@ from mlplatform.serve.openapi_examples import show_examples
 from mlplatform.serve.problem_details import add_error_handlers
 from mlplatform.serve.protocols.kserve_v2 import V2Models, v2_infer_router, v2_metadata_router
 from mlplatform.serve.protocols.mlflow_scoring import mlflow_router
+from mlplatform.serve.routes.account import account_router
 from mlplatform.serve.routes.audit import audit_router
 from mlplatform.serve.routes.evaluations import evaluations_router
 from mlplatform.serve.routes.feedback import feedback_router
@@ -37,7 +38,6 @@ from mlplatform.serve.routes.retraining_pages import retraining_pages_router
 from mlplatform.serve.routes.retrainings import retraining_router
 from mlplatform.serve.routes.review import review_router
 from mlplatform.serve.routes.rules import rules_router
-from mlplatform.serve.routes.sign_in import account_router, sign_in_router
 from mlplatform.serve.routes.versions import version_forms_router, versions_router
 from mlplatform.serve.session_cookies import session_cookies
 from mlplatform.web.rule_forecasts import RuleForecasts
@@ -143,8 +143,10 @@ def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
 
 
 def _sign_in_routers(server: ApiServer, form_tokens: FormTokens) -> tuple[APIRouter, ...]:
-    """The routes to sign in, where the settings name a provider."""
+    """The routes to sign in, where the settings name a provider; their libraries are loaded for nobody else."""
     if server.sign_in is None:
         return ()
+    from mlplatform.serve.routes.sign_in import sign_in_router
+
     cookies, limiter = session_cookies(server.context.settings), server.sign_in_limiter
     return (sign_in_router(server.sign_in, cookies, form_tokens, server.api_key_cache, limiter.route_class()),)

@@ -52,7 +52,9 @@ def startup_message(settings: Settings) -> tuple[dict[str, str], str]:
     """What is said at the start, for programs and for people: the address, who is let in, and a warning if anybody."""
     address = http_url(settings.host, settings.port)
     if settings.requires_keys:
-        return {"address": address, "auth": "on"}, f"API server on {address}, for API keys (`platform keys create`)"
+        people = f" and people who sign in at {settings.oidc_issuer}" if settings.oidc_issuer else ""
+        text = f"API server on {address}, for API keys (`platform keys create`){people}"
+        return {"address": address, "auth": "on"}, text
     if settings.host in LOOPBACK_HOSTS:
         return {"address": address, "auth": "off"}, f"API server on {address}"
     warning = "WARNING: bound beyond loopback without authentication (PLATFORM_AUTH=off): anybody may use everything"

@@ -1,6 +1,8 @@
 """People sign in at a provider on loopback: who comes in, with which scopes, and who does not."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
@@ -427,3 +429,12 @@ def test_without_a_database_nobody_is_let_in(lite: AppContext, provider: LocalPr
         assert client.get(back).status_code == 503
         lite.database.away = False
         assert client.get(back).status_code == 303
+
+
+def test_a_server_where_nobody_signs_in_loads_no_library_for_it() -> None:
+    code = (
+        "import sys, mlplatform.serve.run_server, mlplatform.auth.oidc.setup\n"
+        "print([name for name in sys.modules if name.startswith(('authlib', 'joserfc'))])"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.strip() == "[]"

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from mlplatform.context import AppContext
 from mlplatform.serve.api_server import ApiServer
 from tests.support.api_server import listening
+from tests.support.axe import AXE, serious_violations
 from tests.support.guarded_server import guarded
 from tests.support.oidc_provider import CLIENT_ID, SECRET, LocalProvider, local_provider
 from tests.support.page_pictures import CHROMIUM_FLAGS, SCHEMES, SCREENS
@@ -67,13 +68,14 @@ def test_somebody_signs_in_looks_around_and_signs_out(
     page.goto(f"{base}/alerts")
     assert page.url == f"{base}/sign-in?next=/alerts"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.keyboard.press("Tab")
+    assert AXE == "" or serious_violations(page) == []
     page.get_by_role("link", name="Sign in with").click()
     page.wait_for_url(f"{base}/alerts")
     assert page.get_by_role("heading", name="Alerts").is_visible()
     assert page.evaluate("document.cookie") == ""
     page.get_by_role("link", name="Account").click()
     assert "ann@example.org" in page.inner_text("main")
+    assert AXE == "" or serious_violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{base}/sign-in")

@@ -1,25 +1,29 @@
-"""Makes what people sign in with from the settings."""
+"""Makes what people sign in with from the settings; its libraries are loaded only where a provider is named."""
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mlplatform.auth.oidc.provider import ClientRegistration, OidcProvider
-from mlplatform.auth.oidc.provider_connection import ProviderConnection
-from mlplatform.auth.oidc.sign_in import SignIn
 from mlplatform.auth.sessions import Sessions
 from mlplatform.clock import Clock
 from mlplatform.scopes import parse_group_scopes
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
 
+if TYPE_CHECKING:
+    from mlplatform.auth.oidc.sign_in import SignIn
+
 CALLBACK_PATH: Final = "/sign-in/callback"
 
 
-def create_sign_in(settings: Settings, database: Callable[[], Database], clock: Clock) -> SignIn | None:
+def create_sign_in(settings: Settings, database: Callable[[], Database], clock: Clock) -> "SignIn | None":
     """The sign-in at the provider that the settings name; None where they name none. Raises SettingsError."""
     if not settings.oidc_issuer:
         return None
+    from mlplatform.auth.oidc.provider import ClientRegistration, OidcProvider
+    from mlplatform.auth.oidc.provider_connection import ProviderConnection
+    from mlplatform.auth.oidc.sign_in import SignIn
+
     registration = ClientRegistration(
         settings.oidc_client_id,
         settings.read_client_secret(),

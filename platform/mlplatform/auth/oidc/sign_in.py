@@ -5,7 +5,6 @@ browser cannot end what this one began. A sign-in ends once: its id is noted in 
 """
 
 import hmac
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Final
 from mlplatform.auth import spent_tokens
 from mlplatform.auth.oidc.id_token import ExpectedToken, person_groups, person_name, verify_id_token
 from mlplatform.auth.oidc.provider import OidcProvider
+from mlplatform.auth.return_paths import own_path
 from mlplatform.auth.sessions import Person, Session, Sessions
 from mlplatform.auth.sign_in_errors import SignInRefusedError
 from mlplatform.clock import EPOCH, Clock
@@ -22,11 +22,7 @@ from mlplatform.store.database import Database
 
 PURPOSE: Final = "sign-in"
 ATTEMPT_LIFETIME: Final = timedelta(minutes=10)
-MAX_PATH_LENGTH: Final = 500
 MAX_CODE_LENGTH: Final = 4096
-OWN_PATH: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*")
-"""A path of this server: printable ASCII without spaces and backslashes, which browsers read as slashes."""
-SIGN_IN_PATHS: Final = ("/sign-in", "/sign-out")
 REFUSALS: Final = {
     "access_denied": "the provider or you refused the sign-in; ask whoever runs the provider for access",
     "login_required": "the provider wants you to sign in there first; try again",
@@ -41,12 +37,6 @@ class SignedIn:
     session: Session
     text: str
     path: str
-
-
-def own_path(text: str) -> str:
-    """Where to go after signing in: a path of this server, and the overview for anything else."""
-    is_own = len(text) <= MAX_PATH_LENGTH and OWN_PATH.fullmatch(text) is not None
-    return text if is_own and not text.startswith(SIGN_IN_PATHS) else "/"
 
 
 class SignIn:

@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import Scope
 
 from mlplatform.auth.caller import Caller
-from mlplatform.auth.oidc.sign_in import own_path
+from mlplatform.auth.return_paths import own_path
 from mlplatform.auth.sessions import Sessions
 from mlplatform.serve.middleware.scope_rules import SIGN_IN_PATH
 from mlplatform.serve.problem_details import accepts_html, unprefixed_path

@@ -11,7 +11,8 @@ from fastapi.routing import APIRoute
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.auth.caller import caller_of
 from mlplatform.auth.form_tokens import FormTokens
-from mlplatform.auth.oidc.sign_in import ATTEMPT_LIFETIME, SignIn, own_path
+from mlplatform.auth.oidc.sign_in import ATTEMPT_LIFETIME, SignIn
+from mlplatform.auth.return_paths import own_path
 from mlplatform.errors import InvalidInputError
 from mlplatform.serve.middleware.scope_rules import KEY_SIGN_IN_PATH, SIGN_IN_PATH
 from mlplatform.serve.routes.form_body import FormBody
@@ -82,19 +83,5 @@ def sign_in_router(
         response = RedirectResponse(f"{request.scope.get('root_path', '')}{SIGN_IN_PATH}", status_code=303)
         cookies.delete(response, SESSION)
         return response
-
-    return router
-
-
-def account_router(form_tokens: FormTokens, route_class: type[APIRoute], *, asks_who: bool) -> APIRouter:
-    """GET of the page that says who somebody is here, and what they may do."""
-    router = APIRouter(route_class=route_class, include_in_schema=False)
-
-    @router.api_route("/account", methods=["GET", "HEAD"], response_class=HTMLResponse)
-    def account(request: Request) -> HTMLResponse:
-        """Who is signed in, by what, and with which scopes."""
-        caller = caller_of(request)
-        html = account_pages.account_page(caller, form_tokens.issue(caller), asks_who=asks_who)
-        return HTMLResponse(html, headers=PAGE_HEADERS)
 
     return router
