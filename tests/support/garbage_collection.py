@@ -8,7 +8,7 @@ import gc
 
 import pytest
 
-THRESHOLDS = (20_000, 20, 20)
+THRESHOLDS = (20_000, 10, 10)
 """Allocations until a collection of the youngest objects, and of those until the next of the older ones."""
 
 gc.set_threshold(*THRESHOLDS)

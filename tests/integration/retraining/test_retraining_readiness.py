@@ -139,6 +139,7 @@ def test_without_a_moment_of_change_every_label_counts(context: AppContext) -> N
     assert ripe(context, 21).is_ready is False
 
 
+@pytest.mark.slow
 def test_a_long_good_past_in_the_window_does_not_drown_an_alarm(context: AppContext) -> None:
     """The detector is sure after a few dozen labels, when the window as a whole still looks fine."""
     promote(
