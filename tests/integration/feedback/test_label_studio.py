@@ -190,20 +190,17 @@ def test_an_export_is_taken_once_whoever_sent_its_annotations_before(world: AppC
 
 def test_only_what_was_exported_is_labelled_and_as_what_it_was(world: AppContext, tmp_path: Path) -> None:
     first, second = drawn(world, 2)
-    task = open_audit(world, [first, second])
-    disagreeing(world, [first, second])
-    data = {queue: export_tasks(world, queue, 1).tasks[0]["data"] for queue in (task, "disagreements")}
+    task = open_audit(world, [first])
+    held, free = (export_tasks(world, queue, 1).tasks[0]["data"] for queue in (task, "draw"))
     tick(world, minutes=1)
-    held = data["disagreements"]
-    other = {first: second, second: first}[held["prediction_id"]]
     for changed in (
         {"queue": "draw"},  # a picked answer would estimate
         {"queue": ""},
-        {"queue": task},
-        {"prediction_id": other},
+        {"queue": "disagreements"},
+        {"prediction_id": second},
         {"signature": ""},
         {"signature": "é"},
-        {"signature": data[task]["signature"]},
+        {"queue": "draw", "signature": free["signature"] + held["signature"]},
     ):
         sent = event(held | changed, annotation(1, choice("4")))
         with pytest.raises(InvalidInputError, match="was not exported here, or its data was changed"):
