@@ -74,6 +74,18 @@ def test_drawn_pictures_are_exported_with_their_classes_and_held(world: AppConte
     assert len(export_tasks(world, "draw", 10).tasks) == 3
 
 
+def test_large_inputs_make_an_export_of_fewer_and_the_rest_stay_free(world: AppContext) -> None:
+    drawn(world, 3)
+    task = open_audit(world, undrawn(world))
+    for queue, count in (("draw", 3), (task, 2)):
+        seen = set()
+        for _ in range(count):
+            [one] = export_tasks(world, queue, 10, max_bytes=1).tasks
+            seen.add(one["data"]["prediction_id"])
+        assert len(seen) == count
+        assert export_tasks(world, queue, 10, max_bytes=1).tasks == []
+
+
 def test_tasks_and_disagreements_are_exported_and_held_too(world: AppContext) -> None:
     ids = undrawn(world)
     task = open_audit(world, ids[:1])

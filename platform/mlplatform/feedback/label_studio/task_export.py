@@ -6,10 +6,13 @@ over.
 """
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 from xml.etree import ElementTree as ET
+
+from sqlalchemy import delete
 
 from mlplatform.context import AppContext
 from mlplatform.errors import InvalidInputError, NotFoundError
@@ -19,8 +22,11 @@ from mlplatform.feedback.review_tasks import ReviewItem, load_item
 from mlplatform.ids import uuid7
 from mlplatform.predictions import review_samples
 from mlplatform.store.label_rules import LabelRules
+from mlplatform.store.tables.feedback import review_claims
 
 MAX_TASKS: Final = 1_000
+MAX_EXPORT_BYTES: Final = 64 * 2**20
+"""Inputs of one export together: of larger ones it has fewer tasks, and the rest stay for the next one."""
 MAX_HOLD: Final = timedelta(days=90)
 DEFAULT_HOLD: Final = timedelta(days=7)
 CONTROL_NAME: Final = "label"
@@ -38,23 +44,35 @@ class LabelStudioProject:
     tasks: list[dict[str, Any]]
 
 
-def export_tasks(context: AppContext, queue_id: str, limit: int, hold: timedelta = DEFAULT_HOLD) -> LabelStudioProject:
+def export_tasks(
+    context: AppContext,
+    queue_id: str,
+    limit: int,
+    hold: timedelta = DEFAULT_HOLD,
+    max_bytes: int = MAX_EXPORT_BYTES,
+) -> LabelStudioProject:
     """Hold the next inputs of a queue and give them as tasks; raises NotFoundError for a queue that is not open."""
     if not 1 <= limit <= MAX_TASKS:
         raise InvalidInputError(f"limit {limit} cannot be; export 1 to {MAX_TASKS} tasks at once")
     if not timedelta(0) < hold <= MAX_HOLD:
         raise InvalidInputError(f"inputs cannot be held for {hold}; give a time of at most {MAX_HOLD.days} days")
-    sign = task_signer(context)
-    ids = _hold_items(context, queue_id, limit, hold)
-    tasks = []
+    sign, holder = task_signer(context), f"{HOLDER_PREFIX}{uuid7()}"
+    ids = _hold_items(context, queue_id, limit, hold, holder)
+    tasks, left, total = [], list[str](), 0
     with context.database.read() as connection:
         rules = context.contracts.label_rules(connection, context.model_name)
-        for prediction_id in ids:
+        for number, prediction_id in enumerate(ids):
             try:
                 item = load_item(connection, context, prediction_id)
             except NotFoundError:  # its input was forgotten meanwhile
                 continue
+            total += len(item.view.png or b"") + sum(len(cell.text) for cell in item.view.cells)
+            if tasks and total > max_bytes:
+                left = ids[number:]
+                break
             tasks.append({"data": _task_data(context.model_name, queue_id, item, sign)})
+    if left:
+        _release_items(context, left, holder)
     is_table = any("row" in task["data"] for task in tasks)
     return LabelStudioProject(label_config(rules, is_table=is_table), tasks)
 
@@ -77,9 +95,9 @@ def label_config(rules: LabelRules, *, is_table: bool) -> str:
     return ET.tostring(view, encoding="unicode") + "\n"
 
 
-def _hold_items(context: AppContext, queue_id: str, limit: int, hold: timedelta) -> list[str]:
+def _hold_items(context: AppContext, queue_id: str, limit: int, hold: timedelta, holder: str) -> list[str]:
     """The predictions that are held from now on, each export by a holder of its own."""
-    now, model, holder = context.clock(), context.model_name, f"{HOLDER_PREFIX}{uuid7()}"
+    now, model = context.clock(), context.model_name
     with context.database.write() as connection:
         queue = find_queue(connection, model, queue_id)
         if queue.kind == "draw":
@@ -87,6 +105,15 @@ def _hold_items(context: AppContext, queue_id: str, limit: int, hold: timedelta)
             return [claim.prediction_id for claim in claims]
         waiting = claimable_items(connection, model, queue, holder, now)[:limit]
         return [key for key in waiting if claim_item(connection, key, queue, holder, now, hold)]
+
+
+def _release_items(context: AppContext, ids: Sequence[str], holder: str) -> None:
+    """Let others have the inputs that an export had no room for."""
+    theirs = review_claims.c.prediction_id.in_(ids) & (review_claims.c.reviewer == holder)
+    with context.database.write() as connection:
+        for prediction_id in ids:
+            review_samples.release_sample(connection, prediction_id, holder)
+        connection.execute(delete(review_claims).where(theirs))
 
 
 def _task_data(model: str, queue_id: str, item: ReviewItem, sign: SignTask) -> dict[str, Any]:
