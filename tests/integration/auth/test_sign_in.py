@@ -319,10 +319,17 @@ def test_another_browsers_answer_is_not_taken(browser: httpx.Client, provider: L
     ],
 )
 def test_whoever_the_provider_does_not_vouch_for_is_refused(
-    browser: httpx.Client, provider: LocalProvider, server: ApiServer, claims: dict[str, object], said: str
+    browser: httpx.Client,
+    provider: LocalProvider,
+    server: ApiServer,
+    caplog: pytest.LogCaptureFixture,
+    claims: dict[str, object],
+    said: str,
 ) -> None:
     provider.claims = claims
-    assert said in refused(browser)
+    with caplog.at_level("INFO", "mlplatform.serve.routes.sign_in"):
+        assert said in refused(browser)
+    assert "a sign-in was refused: " in caplog.text
     assert not [action for _, action in actions(server) if action == "sign-in"]
 
 

@@ -1,5 +1,6 @@
 """Routes by which people sign in at the OpenID provider, and out."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated
@@ -13,6 +14,7 @@ from mlplatform.auth.caller import caller_of
 from mlplatform.auth.form_tokens import FormTokens
 from mlplatform.auth.oidc.sign_in import ATTEMPT_LIFETIME, SignIn
 from mlplatform.auth.return_paths import own_path
+from mlplatform.auth.sign_in_errors import SignInRefusedError
 from mlplatform.errors import InvalidInputError
 from mlplatform.serve.middleware.scope_rules import KEY_SIGN_IN_PATH, SIGN_IN_PATH
 from mlplatform.serve.routes.form_body import FormBody
@@ -20,6 +22,7 @@ from mlplatform.serve.session_cookies import ATTEMPT, SESSION, SessionCookies
 from mlplatform.web import account_pages
 from mlplatform.web.rendering import PAGE_HEADERS
 
+log = logging.getLogger(__name__)
 NextPath = Annotated[str, Query(alias="next", max_length=2000)]
 Brought = Annotated[str, Query(max_length=8192)]
 
@@ -44,7 +47,11 @@ def sign_in_router(sign_in: SignIn, cookies: SessionCookies, route_class: type[A
         """Take what the browser brings back from the provider, and begin its session."""
         kept = cookies.read(request.headers.get("cookie", ""), ATTEMPT)
         brought = {"state": state, "code": code} | ({} if error is None else {"error": error})
-        signed_in = sign_in.complete(kept, brought)
+        try:
+            signed_in = sign_in.complete(kept, brought)
+        except SignInRefusedError as refusal:
+            log.info("a sign-in was refused: %s", refusal)
+            raise
         response = RedirectResponse(f"{request.scope.get('root_path', '')}{signed_in.path}", status_code=303)
         cookies.delete(response, ATTEMPT)
         cookies.set(response, SESSION, signed_in.text, int(lifetime.total_seconds()))
