@@ -18,6 +18,7 @@ from mlplatform.auth.oidc import provider_connection
 from mlplatform.auth.sign_in_errors import ProviderUnavailableError
 from mlplatform.context import AppContext
 from mlplatform.serve.api_server import SIGN_IN_THREADS, ApiServer
+from mlplatform.serve.app import create_app
 from mlplatform.store.tables.auth import spent_tokens
 from tests.support.api_server import Flaky, running
 from tests.support.guarded_server import guarded, key, shown
@@ -181,6 +182,24 @@ def test_a_person_acts_under_their_name_by_forms_and_by_nothing_else(browser: ht
     foreign = {"sec-fetch-site": "cross-site", "origin": "https://evil.example.org"}
     assert browser.post(f"/alerts/{alert.id}/silence", data=token, headers=foreign).status_code == 403
     assert browser.get("/alerts", headers=foreign).status_code == 403
+
+
+def test_no_route_changes_anything_for_a_session_without_its_forms_token(
+    browser: httpx.Client, server: ApiServer, provider: LocalProvider
+) -> None:
+    provider.claims = {"groups": ["bosses"]}
+    sign_in(browser)
+    before, asked = actions(server), []
+    for route in create_app(server).routes:
+        for method in sorted(getattr(route, "methods", None) or ()):
+            path = re.sub("{[a-z_]+}", "1", getattr(route, "path", ""))
+            if method not in ("GET", "HEAD", "OPTIONS"):
+                asked.append(f"{method} {path}")
+                for sent in ({"data": {"form_token": "1.x"}}, {"json": {}}):
+                    assert browser.request(method, path, **sent).status_code in (403, 422), path
+                assert browser.request(method, path).status_code == 403, path
+    assert len(asked) > 25
+    assert actions(server) == before
 
 
 def test_a_form_of_one_session_is_none_of_another(browser: httpx.Client, server: ApiServer) -> None:
