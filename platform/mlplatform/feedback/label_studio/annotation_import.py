@@ -5,7 +5,7 @@ again it changes nothing, changed in Label Studio it takes the place of what it 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -55,7 +55,9 @@ def take_event(context: AppContext, event: LabelStudioEvent, key_id: str = "") -
     return _take(context, list(zip(tasks, annotations, strict=True)), key_id)
 
 
-def take_export(context: AppContext, path: Path) -> dict[str, int]:
+def take_export(
+    context: AppContext, path: Path, on_progress: Callable[[int, int], None] = lambda _done, _of: None
+) -> dict[str, int]:
     """Take every annotation of a JSON export, in batches; returns how many became what.
 
     Every annotation is read before the first batch is stored; a file taken in part is taken whole when sent again.
@@ -64,6 +66,7 @@ def take_export(context: AppContext, path: Path) -> dict[str, int]:
     _to_labels(context, pairs)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
     for first in range(0, len(pairs), BATCH_SIZE):
+        on_progress(first, len(pairs))
         counts.update(_take(context, pairs[first : first + BATCH_SIZE], ""))
     return dict(counts)
 
