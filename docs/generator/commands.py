@@ -25,8 +25,8 @@ def commands_page() -> str:
     return page(
         "Commands",
         "Every command takes `--json`, which prints one JSON document on stdout for programs, and `--help`. What its "
-        "exit status means is under [exit codes](exit-codes.md). The keys of each document stand with its command: within "
-        "a major version keys are added, and none is renamed or removed.",
+        "exit status means is under [exit codes](exit-codes.md). The keys of each document stand with its command: "
+        "within a major version keys are added, and none is renamed or removed.",
         "`platform --install-completion` lets bash, zsh, fish or PowerShell complete commands and options; "
         "`--show-completion` prints what it would add. What takes long shows a progress bar on stderr where that is a "
         "terminal, and never with `--json`.",
