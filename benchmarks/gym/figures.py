@@ -101,7 +101,7 @@ def summed_up(
         "harmful_promotions": sum(each.is_harmful for each in promoted),
         "promotions": len(promoted),
         "rollbacks": sum(one.rollbacks for many in renewed.values() for one in many),
-        "benign_retrains": sum(one.retrainings for one in renewed.get("benign", ())),
+        "benign_retrains": sum(one.retrainings for one in renewed["benign"]) if "benign" in renewed else None,
     } | renewal([each for each in chosen if each.name in limits.due], renewed)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.guarantee_attacks import Attack, golden_values, judging, labels, rate_attack, share_attack
 from benchmarks.guarantees import attack_modules, summary
+from monitors.windows.window import Baseline
 
 
 def test_a_rate_is_broken_when_it_is_over_its_budget_by_more_than_luck() -> None:
@@ -57,7 +58,7 @@ def test_losses_count_by_what_they_cost() -> None:
         labels.Answer(place / 50, wrong=True, known={"audit": place / 50}, loss=loss)
         for place, loss in enumerate([0.2, 0.0] * 500)
     ]
-    baseline = golden_values.Baseline(2900, 3000, {}, golden_losses={0.0: 2900, 0.2: 100})
+    baseline = Baseline(2900, 3000, {}, golden_losses={0.0: 2900, 0.2: 100})
     assert labels.count_alarms(golden_values.loss_rule(), baseline, costly, 20, stop=1) == 1
     same = [replace(each, loss=0.2 if place % 30 == 0 else 0.0) for place, each in enumerate(costly)]
     assert labels.count_alarms(golden_values.loss_rule(), baseline, same, 20, stop=1) == 0

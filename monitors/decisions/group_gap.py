@@ -4,7 +4,7 @@ Labels of one block, such as a request, are one observation: the weighted mean o
 much as they do together.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -102,7 +102,8 @@ def _error_share(cells: Sequence[LabelCount], confidence: float) -> Estimate:
     """The share of wrong answers with its limits, by label or by block."""
     if not any(cell.block for cell in cells):
         return weighted_error_share(counts_by_weight(cells), confidence)
-    observations, weights, wrong = Counter[tuple[float, float]](), Counter[str](), Counter[str]()
+    observations = Counter[tuple[float, float]]()
+    weights, wrong = defaultdict[str, float](float), defaultdict[str, float](float)
     for cell in cells:
         if cell.block:
             weights[cell.block] += cell.weight * cell.n
