@@ -81,8 +81,11 @@ def _top_confusions(
             max(evaluation.window_start, alert.changed_at or evaluation.window_start),
             _alert_tags(rule, alert),
         )
-        part = outcomes.newest_label_counts(connection, name, version, start, end, rule.sources, tags) if tags else {}
-        counts = part.get("", ()) if tags else outcome_counts.window_label_counts(connection, name, version, start, end)
+        counts = (
+            outcomes.newest_label_counts(connection, name, version, start, end, rule.sources, tags)
+            if tags
+            else outcome_counts.window_label_counts(connection, name, version, start, end)
+        )
         pairs: Counter[tuple[str, str]] = Counter()
         truth = _alert_class(rule, alert)
         for cell in counts:
