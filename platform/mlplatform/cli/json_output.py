@@ -36,7 +36,7 @@ _RETRAINING: Final = (
 )
 _STATE: Final = _form("id state")
 JSON_FORMS: Final[Mapping[str, JsonForm]] = {
-    "demo": _form("accuracy answers training_seconds requests failed versions notices seconds"),
+    "demo": _form("accuracy answers training_seconds requests failed versions notices seconds addresses"),
     "up": _form("addresses seconds"),
     "train": _form(
         "model version run_id golden_accuracy gate reasons labels promoted waits_for_approval seconds",
