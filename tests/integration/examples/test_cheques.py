@@ -212,6 +212,24 @@ def test_a_drawn_check_is_a_label_that_estimates_and_the_decision_stands(tmp_pat
     drawn.store.close()
 
 
+def test_a_review_of_a_drawn_cheque_estimates_as_well(tmp_path: Path, reader: FixedReader) -> None:
+    reader.confidence = 0.1
+    drawn = world(f"sqlite:///{tmp_path / 'drawn.db'}", reader, sample_share=1.0)
+    cheque_id = drawn.present(PICTURE)
+    with pytest.raises(ConflictError, match="not drawn for a check"):
+        drawn.check(cheque_id, "120", "ada")
+    with serving(drawn) as address, httpx.Client(base_url=address) as web:
+        hidden = web.get(f"/cheques/{cheque_id}?blind=1").text
+        assert 'name="amount" value=""' in hidden
+        assert ">120<" not in hidden
+        assert "confidence" not in hidden
+        assert f"{cheque_id}?blind=1" in web.get("/review").text
+    drawn.review(cheque_id, Verdict("120", code_of(1).text, "ada"))
+    assert send_labels(drawn.store, reader) == 1
+    assert reader.labels[0].source == "audit"
+    drawn.store.close()
+
+
 def test_without_the_platform_nothing_is_kept_and_labels_wait(local: ChequeProcessor, reader: FixedReader) -> None:
     reader.confidence = 0.4
     cheque_id = local.present(PICTURE)
