@@ -103,6 +103,14 @@ def test_of_one_cheque_presented_many_times_at_once_one_is_accepted(url: str, pr
         other.store.close()
 
 
+def test_a_trail_is_whole_at_every_moment_while_cheques_come(processor: ChequeProcessor) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        coming = [pool.submit(processor.present, PICTURE) for _ in range(9)]
+        while not all(one.done() for one in coming):
+            assert faults_of(processor) == ()
+    assert {outcome_of(processor, one.result()) for one in coming} == {"accept", "refuse"}
+
+
 def test_two_processes_that_start_at_once_create_one_set_of_tables(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(Store, [url] * 4))
