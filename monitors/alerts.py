@@ -78,8 +78,12 @@ class Silence:
     key: str = "*"
     severity: str = "*"
     reason: str = ""
+    model: str = ""
+    """The only model whose alerts it matches; empty for every one."""
 
     def covers(self, alert: Alert, now: datetime) -> bool:
+        if self.model not in ("", alert.model):
+            return False
         pairs = ((alert.rule, self.rule), (alert.key, self.key), (alert.severity, self.severity))
         return now < self.until and all(fnmatchcase(name, glob) for name, glob in pairs)
 

@@ -21,6 +21,9 @@ IMAGE_INPUT: Final = "image"
 SPLIT_PARTS = ("train", "validation", "golden", "stream")
 GROUP_PREFIX: Final = "writer "
 """Goes before a group's name where groups are dealt to sides; another text would deal them anew."""
+FORGOTTEN_GROUPS: Final = {True: "~forgotten, judges", False: "~forgotten, trains"}
+"""What stands for groups whose names were erased, by whether labels about them are held back. Each is held back itself,
+or not, as those it stands for (`is_holdout`)."""
 _Value = TypeVar("_Value")
 
 
@@ -235,6 +238,11 @@ class Split:
                 f"{len(shared)} golden rows are also trained on, the first is {min(shared)[:12]}; "
                 "split by content hash so that copies stay on one side"
             )
+
+
+def rows_by_hash(rows: Examples, count: int) -> Examples:
+    """At most so many rows, drawn by the hash of their identity: the order of a file says something."""
+    return rows.take(np.argsort(np.array(rows.ids), kind="stable")[:count])
 
 
 def split_by_hash(rows: Examples, fractions: Mapping[str, float]) -> Split:

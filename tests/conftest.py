@@ -3,6 +3,7 @@
 from hypothesis import settings as hypothesis_settings
 
 from tests.support.artefacts import mlflow_template, sqlite_template  # noqa: F401
+from tests.support.garbage_collection import pytest_collection_finish  # noqa: F401
 from tests.support.one_thread import one_thread  # noqa: F401
 from tests.support.platform_world import (  # noqa: F401
     catalog,

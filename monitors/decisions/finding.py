@@ -185,7 +185,8 @@ def no_labels_sentence(rule: Rule, tally: WindowCounts) -> str:
     answers = count_text(tally.predictions, "answer")
     ages = {source: window.maturity for source, window in tally.source_windows.items()}
     sources = " or ".join(f"{source}{_age_text(ages.get(source))}" for source in rule.sources)
-    return f"None of {answers} in the window has a label from {sources}{rule.slice_text}.{waiting_text(tally)}"
+    none = f"None of {answers} in the window has a label from {sources}{rule.slice_text}"
+    return f"{none}{_open_block_text(rule)}.{waiting_text(tally)}"
 
 
 def no_labels_finding(rule: Rule, tally: WindowCounts, detector: AlarmState | None, key: str = "") -> Finding:
@@ -230,6 +231,13 @@ def block_text(rule: Rule, detector: AlarmState | None) -> str:
         f" It decides by {rule.block.noun}: what goes wrong together is one observation, which is read when it is over "
         f"({read} so far)."
     )
+
+
+def _open_block_text(rule: Rule) -> str:
+    """That a window without labels ends before the present stretch of time, whose labels are read when it is over."""
+    if rule.block.period is None:
+        return ""
+    return f" that is read yet: those of one {rule.block.noun} are read when it is over (UTC)"
 
 
 def waiting_text(tally: WindowCounts, source: str | None = None) -> str:

@@ -44,6 +44,13 @@ class ApprovalNotice(StandaloneNotice):
         return f"{_TITLES[self.kind]}: {self.model} v{self.version}"
 
     @property
+    def instruction(self) -> str:
+        """What to do now, for whoever it wakes."""
+        if self.kind != "approval-requested":
+            return "Nothing to do now."
+        return f"Nothing is urgent: decide on version {self.version} before {self.expires_at:%Y-%m-%d %H:%M} UTC."
+
+    @property
     def sentences(self) -> list[str]:
         """What serves meanwhile, what is asked of whom, and why the candidate is there."""
         serving = "No version serves yet" if self.champion is None else f"Version {self.champion} serves on"

@@ -36,6 +36,11 @@ class AuditContradictionNotice(StandaloneNotice):
         return f"audit log contradicts its anchors · {self.model}"
 
     @property
+    def instruction(self) -> str:
+        """What to do now, for whoever it wakes."""
+        return "Run `platform audit verify` now and keep what it names: somebody may have changed the records."
+
+    @property
     def sentences(self) -> list[str]:
         """What contradicts, and what to do."""
         more = len(self.contradictions) - MAX_CONTRADICTIONS

@@ -1,5 +1,6 @@
 """A notice as an email, in HTML and in text, with its images inside."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC
 from email.message import EmailMessage
@@ -38,6 +39,11 @@ def email_message(notice: NoticeView, sender: str, to: Sequence[str], domain: st
     message.add_alternative(_html(notice, domain), subtype="html")
     html = message.get_body(("html",))
     if html is not None:
+        if notice.trend is not None and notice.trend.png:
+            content_id = f"<{_trend_id(notice, domain)}>"
+            html.add_related(
+                notice.trend.png, "image", "png", cid=content_id, filename="trend.png", disposition="inline"
+            )
         for thumbnail in notice.thumbnails:
             if thumbnail.png is None:
                 continue
@@ -57,8 +63,12 @@ def _content_id(thumbnail: Thumbnail, domain: str) -> str:
     return f"{thumbnail.prediction_id}@{domain}"
 
 
+def _trend_id(notice: NoticeView, domain: str) -> str:
+    return f"trend-{notice.idempotency_key}@{domain}"
+
+
 def _html(notice: NoticeView, domain: str) -> str:
-    paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in notice_sentences(notice, MAX_TEXT_LENGTH))
+    paragraphs = "".join(f"<p>{_inline(sentence)}</p>" for sentence in notice_sentences(notice, MAX_TEXT_LENGTH))
     rows = "".join(
         f'<tr><th align="left" scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
         for name, value in clean_facts(notice).items()
@@ -70,9 +80,29 @@ def _html(notice: NoticeView, domain: str) -> str:
     title = escape(single_line(notice.title))
     return (
         f'<!doctype html>\n<html lang="en"><body style="font-family:sans-serif">\n<h2>{title}</h2>\n'
-        f"{paragraphs}\n<table "
+        f"<p><strong>{_inline(single_line(notice.instruction))}</strong></p>\n"
+        f"{paragraphs}\n{_trend_html(notice, domain)}<table "
         f'cellpadding="4">{rows}</table>\n{errors}\n<p>{links}</p>\n'
         f"<p><small>{escape(notice.reminder)}</small></p>\n</body></html>\n"
+    )
+
+
+def _inline(text: str) -> str:
+    """A sentence as HTML, what stands between backquotes as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _trend_html(notice: NoticeView, domain: str) -> str:
+    """The picture of the trend, whose caption is its text as well; without one its line of block characters."""
+    trend = notice.trend
+    if trend is None:
+        return ""
+    caption = escape(trend.caption)
+    if not trend.png:
+        return f"<p>{escape(trend.text)}</p>\n"
+    return (
+        f'<p><img src="cid:{escape(_trend_id(notice, domain))}" alt="{caption}" width="480" height="80"><br>'
+        f"<small>{caption}</small></p>\n"
     )
 
 

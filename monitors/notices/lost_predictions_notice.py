@@ -51,6 +51,15 @@ class RecordingLossNotice(StandaloneNotice):
         return f"recording: {lost} · {self.model}"
 
     @property
+    def instruction(self) -> str:
+        """What to do now, for whoever it wakes."""
+        if self.replaced:
+            return "Restart servers and watchers now: they still write to the database file that was replaced."
+        if self.dropped or self.refused:
+            return "Look now: predictions are being lost. Is the database there, and is the disk full?"
+        return "Nothing is lost: by day, look at `platform recording list`."
+
+    @property
     def sentences(self) -> list[str]:
         """What happened, and what to do."""
         said = []

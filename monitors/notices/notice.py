@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 from monitors.alerts import Alert, NoticeKind
 from monitors.decisions.finding import NO_DATA
+from monitors.notices.instructions import alert_instruction
+from monitors.notices.trend import Trend
 from monitors.rules import quantities
 from monitors.rules.alerts_config import Rule, Severity
 
@@ -77,6 +79,8 @@ class NoticeView(Protocol):
     @property
     def title(self) -> str: ...
     @property
+    def instruction(self) -> str: ...
+    @property
     def sentences(self) -> list[str]: ...
     @property
     def facts(self) -> dict[str, str]: ...
@@ -86,6 +90,8 @@ class NoticeView(Protocol):
     def all_links(self) -> dict[str, str]: ...
     @property
     def thumbnails(self) -> tuple[Thumbnail, ...]: ...
+    @property
+    def trend(self) -> Trend | None: ...
     @property
     def threads(self) -> tuple[str, ...]: ...
     @property
@@ -107,6 +113,10 @@ class StandaloneNotice:
     def threads(self) -> tuple[str, ...]:
         return ()
 
+    @property
+    def trend(self) -> Trend | None:
+        return None
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -125,6 +135,8 @@ class Notice:
     top_confusions: tuple[str, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
     other_subjects: tuple[Subject, ...] = ()
+    trend: Trend | None = None
+    """How the value of the first alert went."""
 
     @property
     def first(self) -> Alert:
@@ -146,6 +158,11 @@ class Notice:
         before, after = f"{_HEADLINE[self.kind]}: {alert.rule}", f" · {alert.model} v{alert.version}"
         about = keys_text(self.rule, keys, max(MIN_SUBJECT_LENGTH, MAX_TITLE_LENGTH - len(before) - len(after) - 3))
         return quantities.single_line(f"{before}{f' ({about})' if about else ''}{after}")
+
+    @property
+    def instruction(self) -> str:
+        """What to do now, for whoever it wakes."""
+        return alert_instruction(self.kind, self.rule, self.first)
 
     @property
     def sentences(self) -> list[str]:
@@ -237,12 +254,14 @@ def alert_numbers(rule: Rule, alert: Alert) -> dict[str, str]:
 
 
 def plain_text_body(notice: NoticeView) -> str:
-    """The whole notice but its title, for whoever reads plain text."""
+    """The whole notice but its title, for whoever reads plain text; its first line says what to do."""
     facts = "\n".join(f"{name}: {value}" for name, value in clean_facts(notice).items())
     errors = "\n".join(f"{thumbnail.text} {thumbnail.url}".rstrip() for thumbnail in notice.thumbnails)
     worst = f"Worst errors:\n{errors}" if errors else ""
     links = "\n".join(f"{name}: {url}" for name, url in notice.all_links.items())
-    parts = ("\n".join(notice_sentences(notice, MAX_TEXT_LENGTH)), facts, worst, links, notice.reminder)
+    said = "\n".join(notice_sentences(notice, MAX_TEXT_LENGTH))
+    trend = notice.trend.text if notice.trend else ""
+    parts = (quantities.single_line(notice.instruction), said, trend, facts, worst, links, notice.reminder)
     return "\n\n".join(part for part in parts if part)
 
 

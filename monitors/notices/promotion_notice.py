@@ -33,6 +33,11 @@ class PromotionNotice(StandaloneNotice):
         return f"promoted: {self.model} v{self.version} serves instead of v{self.previous_version}"
 
     @property
+    def instruction(self) -> str:
+        """What to do now, for whoever it wakes."""
+        return "Nothing to do now. To go back at once: `platform models rollback`."
+
+    @property
     def sentences(self) -> list[str]:
         """Why, and what that means."""
         return [self.reason, f"Open alerts about version {self.previous_version} end with its service."]

@@ -36,6 +36,11 @@ class RollbackNotice(StandaloneNotice):
         return f"rolled back: {self.model} v{self.version} · v{self.restored_version} serves again"
 
     @property
+    def instruction(self) -> str:
+        """What to do now, for whoever it wakes."""
+        return f"Nothing to do now: version {self.restored_version} serves again. By day, find out why."
+
+    @property
     def sentences(self) -> list[str]:
         """Why, and what that means."""
         return [

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from monitors.notices.notice import MAX_THUMBNAILS, NoticeView, Thumbnail, clean_facts, notice_sentences
+from monitors.notices.trend import Trend
 from monitors.rules.quantities import single_line
 
 _EMOJI: Final[Mapping[str, str]] = {
@@ -36,12 +37,15 @@ def slack_payload(notice: NoticeView) -> dict[str, Any]:
         for name, value in clean_facts(notice).items()
         if value
     ]
-    opening = f"{_truncate(_escape(title), MAX_HEADER_LENGTH)} — "
+    instruction = _escape(single_line(notice.instruction))
+    opening = f"{_truncate(_escape(title), MAX_HEADER_LENGTH)} — {instruction}\n"
     return {
         "text": f"{opening}{_sentences(notice, MAX_SECTION_LENGTH - len(opening))}",
         "blocks": [
             {"type": "header", "text": _plain_text(title, MAX_HEADER_LENGTH)},
+            {"type": "section", "text": _markdown(f"*{instruction}*", MAX_SECTION_LENGTH)},
             {"type": "section", "text": _markdown(_sentences(notice, MAX_SECTION_LENGTH), MAX_SECTION_LENGTH)},
+            *_trend_blocks(notice.trend),
             *({"type": "section", "fields": part} for part in _chunks(fields, MAX_FIELDS)),
             *_image_blocks(notice.thumbnails),
             *_row_blocks(notice.thumbnails),
@@ -66,6 +70,14 @@ def _sentences(notice: NoticeView, longest: int) -> str:
 
 def _has_image(block: Block) -> bool:
     return any(element["type"] == "image" for element in block.get("elements", ()))
+
+
+def _trend_blocks(trend: Trend | None) -> list[Block]:
+    """The line of block characters, of one width each, and its caption: a webhook cannot bring a picture along."""
+    if trend is None:
+        return []
+    text = f"`{trend.blocks}`\n{_escape(trend.caption)}"
+    return [{"type": "section", "text": _markdown(text, MAX_SECTION_LENGTH)}]
 
 
 def _image_blocks(thumbnails: Sequence[Thumbnail]) -> list[Block]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from monitors.alerts import Alert
 from monitors.notices.notice import MAX_NAMED, Thumbnail
+from monitors.notices.trend import Trend
 from monitors.notices.webhook import webhook_body
 from monitors.rules import quantities
 from monitors.rules.alerts_config import Severity
@@ -44,6 +45,11 @@ class SupersededNotice:
         return f"ended: {alert.rule}{about} · {alert.model} v{alert.version}"
 
     @property
+    def instruction(self) -> str:
+        """What to do now, for whoever it wakes."""
+        return "Nothing to do: it has ended."
+
+    @property
     def sentences(self) -> list[str]:
         """Why, and what that means."""
         return [f"{self.reason[:1].upper()}{self.reason[1:]}.", "Nothing was found to be right again."]
@@ -62,6 +68,10 @@ class SupersededNotice:
     @property
     def all_links(self) -> dict[str, str]:
         return dict(self.links)
+
+    @property
+    def trend(self) -> Trend | None:
+        return None
 
     @property
     def threads(self) -> tuple[str, ...]:

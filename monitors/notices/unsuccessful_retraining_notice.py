@@ -46,6 +46,13 @@ class UnsuccessfulRetrainingNotice(StandaloneNotice):
         return f"retraining brought nothing: {self.model} · {row}"
 
     @property
+    def instruction(self) -> str:
+        """What to do now, for whoever it wakes."""
+        if self.is_breaker_open:
+            return f"By day, find out why: alerts start no more retrainings of {self.model}."
+        return "Nothing to do now: the version in service stays."
+
+    @property
     def sentences(self) -> list[str]:
         """Why nothing was gained, what became of the labels, and what happens next."""
         said = [*self.reasons, *([self.label_summary] if self.label_summary else [])]

@@ -16,6 +16,7 @@ def webhook_body(event_type: str, notice: NoticeView, details: Mapping[str, obje
         "data": {
             "idempotency_key": notice.idempotency_key,
             "title": notice.title,
+            "instruction": single_line(notice.instruction),
             **details,
             "links": notice.all_links,
         },

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.data import Examples, Split, split_by_group, split_by_hash
+from pipelines.datasets.digit_collections import read_collections
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.optdigits import load_optdigits
 from pipelines.datasets.qmnist import attach_writers, has_writers, population_by_image
-from pipelines.datasets.usps import FILES as USPS_FILES
-from pipelines.datasets.usps import read_usps
 from pipelines.image_pipeline import image_pipeline
 from pipelines.recipe import Augmentation, NetworkRecipe
 
@@ -36,15 +35,6 @@ def load_split(folder: Path | None) -> Split:
     training = deal(train, fractions)
     testing = deal(test.exclude(train.ids), MNIST_TEST_FRACTIONS)
     return Split(training.train, training.validation, testing.golden, testing.stream)
-
-
-def external_datasets(folder: Path | None) -> tuple[Examples, ...]:
-    """USPS's test digits, where a folder `usps` lies in the pipeline's folder or beside it."""
-    if folder is None:
-        return ()
-    name = USPS_FILES[1]
-    paths = [path for path in (folder / "usps" / name, folder.parent / "usps" / name) if path.is_file()]
-    return tuple(read_usps(path) for path in paths[:1])
 
 
 def sensitive_groups(rows: Examples) -> Mapping[str, Sequence[str]]:
@@ -116,7 +106,7 @@ PIPELINE = image_pipeline(
     default_recipe="compact",
     load=load_split,
     sensitive_groups=sensitive_groups,
-    external_datasets=external_datasets,
+    external_datasets=read_collections,
     card={
         "intended_use": "Reading single handwritten digits, cut out and centred, bright on dark.",
         "out_of_scope": "Strings of digits, letters, photographs, printed type, and any reading of which a "

@@ -33,7 +33,11 @@ LATENCY_ROUNDS = 15
 LATENCY_CALLS = 60
 MILD_DISTURBANCE_ROWS = 1000
 SEVERE_DISTURBANCE_ROWS = 400
-SET_ASIDE_FOR_THE_FILE: Final[tuple[ExclusionReason, ...]] = ("known image", "of a judged day")
+SET_ASIDE_FOR_THE_FILE: Final[tuple[ExclusionReason, ...]] = (
+    "known image",
+    "of a judged day",
+    "of a judged group",
+)
 PROMOTION_TAG = "mlplatform.promotion"
 """Borne by every version that ever was champion."""
 

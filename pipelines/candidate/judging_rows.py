@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.candidate.learnt_rows import separate_learnt
 from pipelines.data import Examples, FeedbackRows, Split
+from pipelines.labels.learnt_labels import asked_again
 
 if TYPE_CHECKING:
     from pipelines.candidate.training_spec import Champion, TrainingSpec
@@ -52,10 +54,12 @@ def judging_golden_rows(
     twice = np.zeros(len(unlearnt), dtype=bool)
     if holdout is not None:
         twice = same_events(unlearnt, holdout.take(may_be_in_file(holdout, spec.split, block)))
+    is_own = spec.champion is None or spec.champion.golden_digest == whole.digest
+    if spec.feedback is not None and not is_own:
+        twice |= asked_again(unlearnt, separate_learnt(spec.feedback, spec)[1])
     days, mine = days_of(trained, block), days_of(unlearnt, block)
     same_day = np.zeros(len(unlearnt), dtype=bool) if days is None or mine is None else np.isin(mine, days)
     apart = _without(unlearnt, twice | same_day)
-    is_own = spec.champion is None or spec.champion.golden_digest == whole.digest
     if len(apart) < fewest and is_own:
         apart = _without(unlearnt, twice)
         return apart if len(apart) >= min(fewest, len(whole)) else None

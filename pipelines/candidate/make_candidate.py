@@ -16,6 +16,7 @@ from pipelines.candidate.gate_evidence import (
     collect_gate_evidence,
     gate_row_outcomes,
 )
+from pipelines.candidate.learnt_rows import with_lineage
 from pipelines.candidate.model_card import build_card
 from pipelines.candidate.row_selection import Rows, select_rows
 from pipelines.candidate.run_log import epoch_logger, log_model, log_results, log_training_spec, version_tags
@@ -65,6 +66,7 @@ def make_candidate(
         if should_stop() or not is_wanted():
             raise TrainingStopped(f"this retraining was closed {step}; nothing of it stays registered")
 
+    spec = with_lineage(spec, tracking)
     rows = select_rows(spec)
     whole, golden = spec, rows.golden
     spec = replace(spec, split=replace(spec.split, golden=golden))

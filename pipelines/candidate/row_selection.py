@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipelines.batch import Batch
 from pipelines.candidate.judging_rows import may_be_in_file, on_days, same_events, unlearnt_golden_rows
+from pipelines.candidate.learnt_rows import separate_learnt
 from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.data import Examples, FeedbackRows
 from pipelines.inputs.codec_of import codec_of
@@ -23,12 +24,15 @@ from pipelines.labels.label_curation import (
     resolve_conflicts,
 )
 from pipelines.labels.label_provenance import LabelContext
+from pipelines.labels.learnt_labels import asked_again
 from pipelines.training.training_mix import epoch_weights, mix_epoch_rows, subsample
 from registry.prediction_task import Classification
 
 BEFORE_CHANGE = "it was held back, and was answered before answers became bad: the gate asks about the world since then"
 SAME_EVENT = "a row of the file that judges or tunes has this content: it may be the same event"
 FILE_TEACHES = "a row of the file that trains or tunes has this content: it may be the same event, and must not judge"
+CHAMPION_KNOWS = "the champion has learnt a label of this input, or of one that looks like it, and must not be asked it"
+ASKED_AGAIN = "its input was asked under another id whose label trains or has trained: it may be the same event"
 JUDGED_DAY = "golden rows of that day judge, and rows of one day tell of each other"
 
 
@@ -73,10 +77,13 @@ def select_rows(spec: TrainingSpec) -> Rows:
     # A champion that tells classes apart may doubt labels; of texts there is no probability for every other answer.
     doubts = spec.champion is not None and isinstance(spec.pipeline.contract.task, Classification)
     context = LabelContext(spec.champion.predictor if doubts and spec.champion else None, codec, spec.origins)
-    resolved, contradicted = resolve_conflicts(spec.feedback, context)
+    labels, learnt = separate_learnt(spec.feedback, spec)
+    resolved, contradicted = resolve_conflicts(labels, context)
     unseen, known_rows = exclude_known(
         resolved.holdout_rows(), split.train.ids + split.validation.ids + split.golden.ids
     )
+    taught = codec.near_duplicates(unseen.batch, learnt.batch)
+    unseen, known_likes = exclude_where(unseen, taught, "near-duplicate of a training image", CHAMPION_KNOWS)
     candidates, holdout, duplicates = exclude_cross_duplicates(resolved.training_rows(), unseen, codec)
     evaluated = Batch.concat([split.golden.batch, holdout.batch])
     fresh = base.take(~codec.near_duplicates(base.batch, evaluated))
@@ -85,7 +92,7 @@ def select_rows(spec: TrainingSpec) -> Rows:
     # 2. Which labels are trusted, for training and for the gate.
     training = curate_training_rows(candidates, context, protected, spec.quotas)
     gate = curate_holdout(holdout, context, training.rows, spec.quotas)
-    return _mixed_rows(spec, base, fresh, training, gate, (*contradicted, *known_rows, *duplicates))
+    return _mixed_rows(spec, base, fresh, training, gate, (*contradicted, *known_rows, *known_likes, *duplicates))
 
 
 def _select_events(spec: TrainingSpec, base: Examples) -> Rows:
@@ -104,13 +111,17 @@ def _select_events(spec: TrainingSpec, base: Examples) -> Rows:
     unlearnt = unlearnt_golden_rows(split.golden, spec.champion, block)
     # 1. Held-back labels of events that neither model can have learnt from the file.
     context = LabelContext(None, codec_of(spec.pipeline.contract.inputs), spec.origins)
-    resolved, contradicted = resolve_conflicts(spec.feedback, context)
+    labels, learnt = separate_learnt(spec.feedback, spec)
+    resolved, contradicted = resolve_conflicts(labels, context)
     holdout, known_rows = exclude_known(
         resolved.holdout_rows(), split.train.ids + split.validation.ids + split.golden.ids
     )
     maybe_learnt = split.golden.exclude(() if unlearnt is None else unlearnt.ids)
     teaching = Examples.concat("file", split.train, split.validation, maybe_learnt)
     holdout, taught = exclude_where(holdout, _twins(holdout, teaching, spec), "known image", FILE_TEACHES)
+    teaching_labels = Examples.concat("labels", resolved.training_rows(), learnt)
+    again = asked_again(holdout, teaching_labels)
+    holdout, repeated = exclude_where(holdout, again, "known image", ASKED_AGAIN)
 
     # 2. Labels and rows of the file that train: of nobody, no event and no day that judges.
     held |= set(holdout.groups)
@@ -134,7 +145,7 @@ def _select_events(spec: TrainingSpec, base: Examples) -> Rows:
     # 3. Which labels are within their quotas.
     training = curate_training_rows(candidates, context, None, spec.quotas)
     gate = curate_holdout(holdout, context, training.rows, spec.quotas)
-    excluded = (*contradicted, *known_rows, *taught, *shared, *same, *same_days)
+    excluded = (*contradicted, *known_rows, *taught, *repeated, *shared, *same, *same_days)
     rows = _mixed_rows(spec, base, fresh, training, gate, excluded)
     trained = training.rows.take([i in learnt_golden for i in training.rows.ids])
     return replace(rows, golden=split.golden.take(~same_events(split.golden, trained))) if len(trained) else rows

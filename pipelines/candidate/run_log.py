@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from pipelines.answers import answer_reader, judge_answers
 from pipelines.candidate import plots
 from pipelines.candidate.data_profile import log_data_profile
+from pipelines.candidate.learnt_rows import learnt_rows
 from pipelines.candidate.row_selection import Rows
 from pipelines.candidate.training_spec import TrainingSpec
 from pipelines.data import Examples
 from pipelines.evaluation.classification_scores import ClassificationScores, score_answers
 from pipelines.labels.label_curation import exclusion_counts, label_lineage
+from pipelines.labels.learnt_labels import LINEAGE_FILE
 from pipelines.trainer import EpochMetrics, TrainedModel
 from registry.catalog import GOLDEN_DIGEST_TAG, GOLDEN_LOSSES_TAG, TRAINED_UNTIL_TAG
 from registry.confidence_bins import CALIBRATION_TAG, CalibrationFit
@@ -40,10 +42,9 @@ def log_training_spec(run: Run, spec: TrainingSpec, selection: Rows) -> None:
         if labelled is not None and len(labelled):
             run.log_dataset(f"feedback/{role}", labelled.digest, "feedback", role, len(labelled))
             run.log_json(f"lineage/{role}.json", {"feedback_ids": labelled.feedback_ids, "images": labelled.ids})
-    run.log_json(
-        "lineage.json",
-        label_lineage(selection.feedback, selection.feedback_weights, selection.holdout, selection.excluded),
-    )
+    lineage = label_lineage(selection.feedback, selection.feedback_weights, selection.holdout, selection.excluded)
+    learnt = learnt_rows(spec) | set(() if selection.feedback is None else selection.feedback.ids)
+    run.log_json(LINEAGE_FILE, {**lineage, "learnt_rows": sorted(learnt)})
 
 
 def epoch_logger(run: Run, on_epoch: Callable[[EpochMetrics], None]) -> Callable[[EpochMetrics], None]:

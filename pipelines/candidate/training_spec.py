@@ -15,6 +15,7 @@ from pipelines.labels.label_curation import (
     LabelQuotas,
 )
 from pipelines.labels.label_provenance import LabelOrigin
+from pipelines.labels.learnt_labels import NOTHING_LEARNT, LearntLabels
 from pipelines.loading import load_reference_engine
 from pipelines.pipeline import Pipeline
 from pipelines.recipe import Recipe
@@ -35,6 +36,9 @@ class Champion:
     """Of the golden set it was evaluated on; empty for a version without one."""
     trained_until: float | None = None
     """Seconds since 1970 of the newest row it was trained or tuned on, where all of them have a time."""
+    run_id: str = ""
+    """The run that made it, which keeps what labels taught it; empty where nobody knows."""
+    learnt: LearntLabels = NOTHING_LEARNT
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +87,8 @@ def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Pat
             f"version {version} of {pipeline.name} takes {contract.inputs}, and the pipeline makes versions that take "
             f"{pipeline.contract.inputs}: they cannot be compared; give the pipeline another name, which begins anew"
         )
-    tags = catalog.version(pipeline.name, version).tags
+    registered = catalog.version(pipeline.name, version)
+    tags = registered.tags
     engine, path = load_reference_engine(folder, contract)
     noted = tags.get("size_bytes")  # of the same export as the candidate's
     size = int(noted) if noted else path.stat().st_size
@@ -94,4 +99,5 @@ def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Pat
         size,
         tags.get(GOLDEN_DIGEST_TAG, ""),
         None if trained_until is None else float(trained_until),
+        registered.run_id,
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
+import tempfile
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,15 +19,21 @@ from pipelines.engines.atomic_write import write_atomically
 from pipelines.errors import CorruptDataError, DataError, MissingDataError
 
 CHUNK_BYTES = 64 * 1024
+MAX_ARCHIVE_BYTES = 1024**3
 
 
 @dataclass(frozen=True)
 class DownloadSource:
-    """Gzip files by name, without .gz, with the MD5 of what they unzip to, and where they are to be had."""
+    """Files by name with their checksums, and where they are to be had."""
 
     name: str
     checksums: Mapping[str, str]
+    """The MD5 of each file; where the suffix is .gz, which is no part of the name here, of what it unzips to."""
     mirrors: tuple[str, ...]
+    suffix: str = ".gz"
+    """What follows a name at the mirrors and on disk."""
+    members: tuple[str, ...] = ()
+    """The gzip files that are taken out of a zip archive, which is not kept; none: the files themselves are wanted."""
 
 
 DOWNLOAD_SOURCES = {
@@ -56,6 +66,23 @@ DOWNLOAD_SOURCES = {
             (
                 "https://hastie.su.domains/ElemStatLearn/datasets/",
                 "https://web.stanford.edu/~hastie/ElemStatLearn/datasets/",
+            ),
+        ),
+        DownloadSource(
+            "svhn",
+            {"test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3"},
+            ("https://ufldl.stanford.edu/housenumbers/", "https://cseweb.ucsd.edu/~weijian/static/datasets/svhn/"),
+            suffix="",
+        ),
+        DownloadSource(
+            "emnist",
+            {"gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e"},
+            ("https://biometrics.nist.gov/cs_links/EMNIST/",),
+            suffix="",
+            members=tuple(
+                f"gzip/emnist-{part}-test-{kind}.gz"
+                for part in ("digits", "balanced")
+                for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
             ),
         ),
     )
@@ -93,19 +120,20 @@ def fetch(
 ) -> tuple[Path, ...]:
     """Bring a source's files into the folder, each checked; files that are already right are kept."""
     target.mkdir(parents=True, exist_ok=True)
-    return tuple(
-        _fetch_file(target / f"{name}.gz", name, digest, download_source.mirrors, opener or https_opener, progress)
-        for name, digest in download_source.checksums.items()
-    )
+    call = partial(_fetch_archive if download_source.members else _fetch_file, download_source, target)
+    return tuple(path for name in download_source.checksums for path in call(name, opener or https_opener, progress))
 
 
-def checksum_problem(raw: bytes, name: str, digest: str) -> str | None:
-    """Why these zipped bytes are not the wanted file, or None."""
+def checksum_problem(raw: bytes, name: str, digest: str, *, zipped: bool = True) -> str | None:
+    """Why these bytes, or what they unzip to, are not the wanted file, or None."""
     try:
-        content = gunzip_bounded(raw, name)
+        content = gunzip_bounded(raw, name) if zipped else raw
     except CorruptDataError as error:
         return str(error)
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return _md5_problem(hashlib.md5(content, usedforsecurity=False).hexdigest(), name, digest)
+
+
+def _md5_problem(md5: str, name: str, digest: str) -> str | None:
     return None if md5 == digest else f"{name} has MD5 {md5}, wanted {digest}"
 
 
@@ -117,39 +145,99 @@ def https_opener(url: str) -> BinaryIO:
 
 
 def _fetch_file(
-    path: Path, name: str, digest: str, mirrors: Sequence[str], opener: UrlOpener, progress: ProgressCallback
-) -> Path:
-    if path.is_file() and checksum_problem(path.read_bytes(), name, digest) is None:
+    source: DownloadSource, folder: Path, name: str, opener: UrlOpener, progress: ProgressCallback
+) -> tuple[Path, ...]:
+    """One file of a source, checked as a whole in memory."""
+    path, digest = folder / f"{name}{source.suffix}", source.checksums[name]
+    problem = partial(checksum_problem, name=name, digest=digest, zipped=source.suffix == ".gz")
+    if path.is_file() and problem(path.read_bytes()) is None:
         progress(DownloadProgress(name, "present", path.stat().st_size, path.stat().st_size))
-        return path
-    failures = []
-    for mirror in mirrors:
-        try:
-            raw = _download(f"{mirror.rstrip('/')}/{name}.gz", name, opener, progress)
-        except (OSError, http.client.HTTPException) as error:
-            failures.append(f"{mirror}: {error}")
-            continue
-        wrong = checksum_problem(raw, name, digest)
+        return (path,)
+
+    def bring(url: str) -> str | None:
+        raw = b"".join(_read_chunks(url, name, MAX_BYTES, opener, progress))
+        wrong = problem(raw)
         if wrong is None:
             write_atomically(path, raw)
             progress(DownloadProgress(name, "fetched", len(raw), len(raw)))
-            return path
+        return wrong
+
+    _try_mirrors(source, path, bring)
+    return (path,)
+
+
+def _fetch_archive(
+    source: DownloadSource, folder: Path, name: str, opener: UrlOpener, progress: ProgressCallback
+) -> tuple[Path, ...]:
+    """The members of a zip archive, which is checked on disk and removed again."""
+    paths = tuple(folder / Path(member).name for member in source.members)
+    if all(path.is_file() and _is_whole_gzip(path) for path in paths):
+        size = sum(path.stat().st_size for path in paths)
+        progress(DownloadProgress(name, "present", size, size))
+        return paths
+
+    def bring(url: str) -> str | None:
+        md5 = hashlib.md5(usedforsecurity=False)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for part in _read_chunks(url, name, MAX_ARCHIVE_BYTES, opener, progress):
+                md5.update(part)
+                file.write(part)
+            size = file.tell()
+            wrong = _md5_problem(md5.hexdigest(), name, source.checksums[name])
+            if wrong is None:
+                _extract(file, source.members, paths)
+                progress(DownloadProgress(name, "fetched", size, size))
+        return wrong
+
+    _try_mirrors(source, folder / name, bring)
+    return paths
+
+
+def _try_mirrors(source: DownloadSource, path: Path, bring: Callable[[str], str | None]) -> None:
+    """Bring a file from the first mirror that has it; `bring` says what is wrong with what came from an address."""
+    failures = []
+    for mirror in source.mirrors:
+        try:
+            wrong = bring(f"{mirror.rstrip('/')}/{path.name}")
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            failures.append(f"{mirror}: {error}")
+            continue
+        if wrong is None:
+            return
         failures.append(f"{mirror}: {wrong}")
     raise MissingDataError(
-        f"no mirror gave {name}.gz ({'; '.join(failures) or 'none named'}); "
-        f"check the network, or put the file into {path.parent} yourself"
+        f"no mirror gave {path.name} ({'; '.join(failures) or 'none named'}); "
+        f"check the network, or put {'its files' if source.members else 'the file'} into {path.parent} yourself"
     )
 
 
-def _download(url: str, name: str, opener: UrlOpener, progress: ProgressCallback) -> bytes:
-    """All bytes of an address, at most MAX_BYTES and one more, which fails the check."""
+def _extract(archive: BinaryIO, members: Sequence[str], paths: Sequence[Path]) -> None:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for member, path in zip(members, paths, strict=True):
+                with opened.open(member) as file:
+                    write_atomically(path, file.read(MAX_BYTES))
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise CorruptDataError(f"the archive is not the one that is known: {error}") from error
+
+
+def _is_whole_gzip(path: Path) -> bool:
+    try:
+        gunzip_bounded(path.read_bytes(), path.name)
+    except CorruptDataError:
+        return False
+    return True
+
+
+def _read_chunks(url: str, name: str, max_bytes: int, opener: UrlOpener, progress: ProgressCallback) -> Iterator[bytes]:
+    """All bytes of an address, at most so many and one chunk more, which fails the check."""
     with opener(url) as answer:
         length = answer.headers.get("Content-Length") if hasattr(answer, "headers") else None
-        total = int(length) if length and length.isdigit() else None
-        parts, done = list[bytes](), 0
+        total, done = int(length) if length and length.isdigit() else None, 0
         progress(DownloadProgress(name, "fetching", 0, total))
-        while done <= MAX_BYTES and (part := answer.read(CHUNK_BYTES)):
-            parts.append(part)
+        while done <= max_bytes and (part := answer.read(CHUNK_BYTES)):
             done += len(part)
             progress(DownloadProgress(name, "fetching", done, total))
-    return b"".join(parts)
+            yield part

@@ -68,6 +68,11 @@ def load_idx_pairs(folder: Path, classes: int) -> tuple[Examples, ...]:
 
 def _load_pair(folder: Path, names: tuple[str, str], side: str, classes: int = CLASSES) -> Examples:
     images_path, labels_path = (find_file(folder, name) for name in names)
+    return load_idx_files(images_path, labels_path, f"{folder.name}/{side}", classes)
+
+
+def load_idx_files(images_path: Path, labels_path: Path, name: str, classes: int) -> Examples:
+    """A file of images and the file of their labels, numbers below `classes`."""
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.ndim != 3 or labels.ndim != 1:
         raise CorruptDataError(
@@ -81,7 +86,7 @@ def _load_pair(folder: Path, names: tuple[str, str], side: str, classes: int = C
         )
     if len(labels) and labels.max() >= classes:
         raise CorruptDataError(f"{labels_path.name} holds the label {labels.max()}; labels go from 0 to {classes - 1}")
-    return image_examples(images, labels.astype(np.int64), f"{folder.name}/{side}")
+    return image_examples(images, labels.astype(np.int64), name)
 
 
 def find_file(folder: Path, name: str, data_set: str = "mnist") -> Path:

@@ -1,4 +1,4 @@
-"""Reads labelled images from a folder that holds one folder of PNG files per class."""
+"""Reads labelled images from a folder that holds one folder of PNG or JPEG files per class, as DIDA does."""
 
 from __future__ import annotations
 
@@ -15,28 +15,36 @@ from pipelines.image.image_decoding import MIN_COUNTED_SIDE, ImageDecodeError, P
 from pipelines.image.image_examples import image_examples
 
 MAX_PIXELS = 4096 * 4096
+SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_SIDE = MAX_PIXELS // MIN_COUNTED_SIDE
 
 
 def load_image_folder(
     folder: Path, classes: Mapping[str, int], *, height: int, width: int, polarity: Polarity = "auto"
 ) -> Examples:
-    """Every PNG file below `folder/CLASS/`, grey, fitted into height x width, in the order of names.
+    """Every PNG and JPEG file below `folder/CLASS/`, grey, fitted into height x width, in the order of names.
 
     `classes` says which class the images of a folder belong to; several folders may share one. Images become what
     a server makes of them, bright ink on dark ground, so that a model is asked for what it learnt from.
     """
     if not folder.is_dir():
-        raise MissingDataError(f"no data folder {folder}; give one that holds a folder of PNG files for each class")
+        raise MissingDataError(
+            f"no data folder {folder}; give one that holds a folder of PNG or JPEG files for each class"
+        )
     class_folders = sorted(path for path in folder.iterdir() if path.is_dir())
     strange = [path.name for path in class_folders if path.name not in classes]
     if strange:
         raise CorruptDataError(
             f"{folder} holds the folders {strange[:5]}, which are no classes; known: {', '.join(sorted(classes))}"
         )
-    pairs = [(path, classes[named.name]) for named in class_folders for path in sorted(named.glob("*.png"))]
+    pairs = [
+        (path, classes[named.name])
+        for named in class_folders
+        for path in sorted(named.iterdir())
+        if path.suffix.lower() in SUFFIXES
+    ]
     if not pairs:
-        raise MissingDataError(f"{folder} holds no PNG files; put them into folders named after their class")
+        raise MissingDataError(f"{folder} holds no PNG or JPEG files; put them into folders named after their class")
     images = np.stack([_read_image(path, polarity, height, width) for path, _ in pairs])
     return image_examples(images, np.array([label for _, label in pairs], dtype=np.int64), folder.name)
 
@@ -72,12 +80,12 @@ def fit_all_to_canvas(images: Examples, height: int, width: int) -> Examples:
 def _read_image(path: Path, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
     try:
         header = parse_header(path.read_bytes())
-        if header.file_format != "PNG":
-            raise ImageDecodeError(f"is a {header.file_format}")
         if header.width * header.height > MAX_PIXELS or max(header.width, header.height) > MAX_SIDE:
             raise CorruptDataError(
                 f"{path} has {header.width}x{header.height} pixels; the limit is {MAX_PIXELS}, a side of {MAX_SIDE}"
             )
         return decode_image(header, polarity, height, width)
     except (ImageDecodeError, OSError) as error:
-        raise CorruptDataError(f"{path} is not a whole PNG file: it {error}; replace it or take it away") from error
+        raise CorruptDataError(
+            f"{path} is no whole PNG or JPEG file: it {error}; replace it or take it away"
+        ) from error

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pipelines.batch import Batch
-from pipelines.data import Examples
+from pipelines.data import Examples, rows_by_hash
 from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.input_evaluation import ColumnEffects, ColumnImportance, PartialDependence
 from registry.model_contract import NAMED_KINDS, Column, ModelContract
@@ -58,11 +58,6 @@ def column_effects(
         REPEATS,
         None if blocks is None else len(np.unique(blocks)),
     )
-
-
-def rows_by_hash(rows: Examples, count: int) -> Examples:
-    """At most so many rows, drawn by the hash of their identity: the order of a file says something."""
-    return rows.take(np.argsort(np.array(rows.ids), kind="stable")[:count])
 
 
 def permutation_importance(

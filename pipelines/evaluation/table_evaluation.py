@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.batch import Batch
-from pipelines.data import Examples
+from pipelines.data import Examples, rows_by_hash
 from pipelines.engines.inference_engine import InferenceEngine
-from pipelines.evaluation.column_effects import MAX_COLUMNS, column_effects, rows_by_hash, with_one_value
+from pipelines.evaluation.column_effects import MAX_COLUMNS, column_effects, with_one_value
 from pipelines.input_evaluation import CardTexts, ColumnEffects, Disturbance, Drawing, RobustnessScore
 from registry.model_contract import Column, ModelContract, TableInputs
 from registry.prediction_task import Task

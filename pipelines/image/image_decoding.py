@@ -250,6 +250,11 @@ def decode_image(header: ImageHeader, polarity: Polarity, height: int, width: in
         raise ImageDecodeError(f"is broken or truncated ({str(error)[:200]})") from error
     if header.orientation in _EXIF_TRANSPOSES:
         grey = grey.transpose(_EXIF_TRANSPOSES[header.orientation])
+    return ink_on_dark(grey, polarity, height, width)
+
+
+def ink_on_dark(grey: Image.Image, polarity: Polarity, height: int, width: int) -> NDArray[np.uint8]:
+    """The greys of a grey image, ink bright on dark, fitted into height × width."""
     raw = grey.tobytes()
     if polarity == "dark-on-light" or (polarity == "auto" and _is_dark_on_light(grey, raw)):
         grey = ImageChops.invert(grey)

@@ -49,6 +49,7 @@ ExclusionReason = Literal[
     "unusable",
     "before the change",
     "of a judged day",
+    "of a judged group",
     "not mature",
 ]
 REVIEWABLE_REASONS: tuple[ExclusionReason, ...] = ("conflict", "suspicious")
@@ -164,7 +165,7 @@ def exclude_groups(rows: FeedbackRows, groups: Collection[str]) -> tuple[Feedbac
     """The rows that belong to none of these groups: of one that is judged on, nothing trains."""
     row_filter, held = _Filter(rows), frozenset(groups) - {""}
     shared = [row for row, group in enumerate(rows.groups) if group in held]
-    row_filter.exclude(dict.fromkeys(shared, "its group is judged on"), "near-duplicate of a held image")
+    row_filter.exclude(dict.fromkeys(shared, "its group is judged on"), "of a judged group")
     return row_filter.rows, tuple(row_filter.excluded)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from traceback import extract_tb
 from typing import Final
 
 import pandas as pd
 
 from pipelines.data import Examples, Split
-from pipelines.errors import DataError, UnknownPipelineError
+from pipelines.errors import DataError, PipelineError, UnknownPipelineError
 from pipelines.evaluation.table_evaluation import TableEvaluation
 from pipelines.pipeline import CARD_KEYS, Pipeline, UnreadPipeline
 from pipelines.table.columns import contract_columns, named_series
@@ -75,7 +76,7 @@ class TablePipeline(UnreadPipeline):
 
     def read(self, folder: Path | None) -> TableRows:
         """The contract as the rows in this folder have it, and the rows on their sides; raises DataError."""
-        frame = self.rows(folder)
+        frame = self._frame(folder)
         if not isinstance(frame, pd.DataFrame):
             raise DataError(f"rows() of {self.name} gave back a {type(frame).__name__}; give back a pandas DataFrame")
         columns = contract_columns(frame, self.columns)
@@ -85,6 +86,20 @@ class TablePipeline(UnreadPipeline):
         tags = {name: row_segments(named_series(frame, name)) for name in self.sensitive_columns}
         segments = {name: dict(zip(rows.ids, each, strict=True)) for name, each in tags.items()}
         return TableRows(contract, split_rows(rows, block), segments)
+
+    def _frame(self, folder: Path | None) -> pd.DataFrame:
+        """What the owner's function reads; raises DataError that says where it failed, and on which folder."""
+        try:
+            return self.rows(folder)
+        except PipelineError:
+            raise
+        except Exception as error:
+            steps = extract_tb(error.__traceback__)[1:2]
+            place = "".join(f" at {Path(step.filename).name}, line {step.lineno}" for step in steps)
+            where = "PLATFORM_DATA_DIR is not set, so its folder is None: set it to the folder with the data"
+            where = where if folder is None else f"its folder (PLATFORM_DATA_DIR) is {folder}"
+            fault = f"{type(error).__name__}: {error}"
+            raise DataError(f"rows() of {self.name} failed{place}: {fault}; {where}") from error
 
 
 def table(

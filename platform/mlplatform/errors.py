@@ -9,6 +9,7 @@ PlatformError
 ├── BusyError (ConnectionError)         too many requests of a kind are under way
 ├── ModelUnavailableError (RuntimeError)     no model is loaded to answer with
 ├── InvalidInputError (ValueError)      a request is well formed and still wrong
+├── ForbiddenError (PermissionError)    the caller's scopes leave out what the request is about
 ├── TooLargeError (ValueError)          a request is over a stated limit
 ├── FencedError (RuntimeError)          a lease was lost: this process must not write
 ├── ProcessError (RuntimeError)         a child process ended or never became healthy
@@ -41,6 +42,9 @@ class ModelUnavailableError(PlatformError, RuntimeError): ...
 
 
 class InvalidInputError(PlatformError, ValueError): ...
+
+
+class ForbiddenError(PlatformError, PermissionError): ...
 
 
 class TooLargeError(PlatformError, ValueError): ...

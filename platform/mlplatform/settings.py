@@ -7,19 +7,16 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from mlplatform.access_settings import AccessSettings, lower_case
 from mlplatform.errors import SettingsError
 from mlplatform.network.egress import egress_policy
 
 MIN_TRAINING_MEMORY_MB = 512
-PAGE_PATHS = frozenset(("alerts", "audit", "keys", "models", "retrainings", "review", "rules", "versions"))
+SIGN_IN_PATHS = frozenset(("account", "sign-in", "sign-in-with-key", "sign-out"))
+PAGE_PATHS = SIGN_IN_PATHS | {"alerts", "audit", "keys", "models", "retrainings", "review", "rules", "versions"}
 RESERVED_PATHS = PAGE_PATHS | {"docs", "redoc", "static-offline-docs", "v1", "v2"}
-LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
 
 
 def _from_json(value: object) -> object:
@@ -39,7 +36,7 @@ def _validate_path_prefix(value: object) -> object:
     return path
 
 
-class Settings(BaseSettings):
+class Settings(AccessSettings):
     """Values from the environment (`PLATFORM_*`), then `.env`, then the defaults here; an empty one is not set."""
 
     model_config = SettingsConfigDict(
@@ -77,7 +74,6 @@ class Settings(BaseSettings):
     )
     recipe: str = Field("", description="Training recipe; empty means the family's default.")
     data_dir: Path | None = Field(None, description="Folder with the family's data; unset means the bundled data.")
-    host: str = Field("127.0.0.1", description="Address the API server binds to.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the API server.")
     mlflow_port: int = Field(5000, ge=0, le=65535, description="Port of the MLflow server of `platform up`.")
     mlflow_host: str = Field("127.0.0.1", description="Address `platform mlflow` binds to.")
@@ -94,27 +90,25 @@ class Settings(BaseSettings):
     mlflow_patience_seconds: float = Field(
         300.0, ge=0, description="How long a training waits for an MLflow that is away before it fails."
     )
-    mlflow_auth: Annotated[Literal["off", "basic"], BeforeValidator(_lower)] = Field(
+    mlflow_auth: Annotated[Literal["off", "basic"], BeforeValidator(lower_case)] = Field(
         "off", description="Whether `platform mlflow` asks for passwords: off, or basic (MLflow's own plugin)."
     )
-    public_url: str = Field("", description="Address of the API server as people reach it, used in links.")
     mlflow_public_url: str = Field("", description="Address of the MLflow UI as people reach it, for links.")
+    review_consensus: int = Field(1, ge=1, le=9, description="Reviewers who must agree before their label counts.")
     seed: int = Field(0, ge=0, description="Seed of trainings.")
     gate_margin_points: float = Field(
         2.0, gt=0, lt=100, description="Golden accuracy a candidate must surely not lose, in points."
     )
     poll_seconds: float = Field(2.0, gt=0, description="How often the API server asks for a new champion.")
-    engine: Annotated[Literal["auto", "onnx", "torch"], BeforeValidator(_lower)] = Field(
+    engine: Annotated[Literal["auto", "onnx", "torch"], BeforeValidator(lower_case)] = Field(
         "auto", description="What computes answers: onnx or torch; auto is ONNX Runtime where the version has a graph."
     )
-    device: Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(_lower)] = Field(
+    device: Annotated[Literal["auto", "cpu", "cuda"], BeforeValidator(lower_case)] = Field(
         "auto", description="Where PyTorch computes answers: cpu or cuda; auto takes the GPU where there is one."
     )
     serve_threads: int = Field(1, ge=1, description="Intra-op threads of one inference.")
     batch_max: int = Field(32, ge=1, description="Most images of different requests that are computed together.")
-    batch_wait_ms: float = Field(
-        0.0, ge=0, le=1000, description="Wait for more requests before a batch, in milliseconds; 0 waits for none."
-    )
+    batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="Wait for more requests before a batch, in ms.")
     batch_lanes: int = Field(1, ge=1, le=64, description="Batches computed at the same time.")
     cache_answers: int = Field(
         4096, ge=0, description="Answers kept in memory for pictures that are sent again; 0 keeps none."
@@ -127,7 +121,7 @@ class Settings(BaseSettings):
     max_request_megapixels: float = Field(
         64.0, gt=0, description="Most megapixels the pictures of one request may have together, before decoding."
     )
-    polarity: Annotated[Literal["auto", "light-on-dark", "dark-on-light"], BeforeValidator(_lower)] = Field(
+    polarity: Annotated[Literal["auto", "light-on-dark", "dark-on-light"], BeforeValidator(lower_case)] = Field(
         "auto",
         description="How PNG and JPEG are drawn: light-on-dark, dark-on-light, or auto, which looks at the border.",
     )
@@ -148,7 +142,7 @@ class Settings(BaseSettings):
     spool_fsync: bool = Field(
         False, description="Wait for the disk itself: rows then outlive a loss of power, not only a killed server."
     )
-    recorder: Annotated[Literal["process", "thread"], BeforeValidator(_lower)] = Field(
+    recorder: Annotated[Literal["process", "thread"], BeforeValidator(lower_case)] = Field(
         "process",
         description="What writes rows to the database: a process of its own, or a thread (slower, 90 MiB less).",
     )
@@ -197,9 +191,6 @@ class Settings(BaseSettings):
         None,
         description="File where the watcher writes down the audit log's heads; unset means one in the home.",
     )
-    auth: Annotated[Literal["auto", "on", "off"], BeforeValidator(_lower)] = Field(
-        "auto", description="Whether the API asks for keys: on, off, or auto (off on loopback, on elsewhere)."
-    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_from_json)] = Field(
         (), description="Host names (JSON list) the API answers to; empty means any, or local ones where keys are off."
     )
@@ -244,7 +235,7 @@ class Settings(BaseSettings):
     umask: str = Field(
         "0077", description="Rights (octal) that files of the platform give nobody; 0007 shares them with the group."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower_case)] = Field(
         "info", description="Log level: debug, info, warning or error."
     )
 
@@ -304,11 +295,6 @@ class Settings(BaseSettings):
     def model_name(self) -> str:
         """The name of the model that is served, watched and retrained; no pipeline is imported to know it."""
         return self.model or self.pipeline
-
-    @property
-    def requires_keys(self) -> bool:
-        """Whether the API server asks for keys."""
-        return self.auth == "on" or (self.auth == "auto" and self.host not in LOOPBACK_HOSTS)
 
     @property
     def umask_bits(self) -> int:

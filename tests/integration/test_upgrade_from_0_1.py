@@ -43,6 +43,7 @@ from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.spool.directory import SpoolDirectory
 from mlplatform.recording.thread_writer import ThreadWriter
 from mlplatform.retraining import retraining_queue
+from mlplatform.scopes import granted_models
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
@@ -305,7 +306,7 @@ def test_keys_open_what_they_opened_and_a_revoked_one_nothing(restored: Restored
     with restored.parts.database.read() as connection:
         found = {key.id: key for key in list_keys(connection)}
     assert shown.matches(found[shown.id])
-    assert found[shown.id].allows(["predict"])
+    assert granted_models(found[shown.id].scopes, ["predict"]) is None
     assert {row.name: row.state for row in describe_keys(restored.parts)} == {"scanner": "works", "left": "revoked"}
 
 

@@ -37,7 +37,7 @@ from pipelines.engines.exportable import Exportable, build_exportable
 from pipelines.engines.torch_engine import TorchEngine
 from registry.errors import CorruptModelError
 from registry.model_package import MODEL_FILE
-from tests.support.platform_world import START, DigitContracts, FakeCatalog, picture
+from tests.support.platform_world import START, DigitContracts, FakeCatalog, picture, settings_in
 from tests.support.version_folder import write_contract
 
 CLASSES = tuple("0123456789")
@@ -204,9 +204,9 @@ def running(server: ApiServer) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
-def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> Iterator[AppContext]:
-    """A platform on SQLite alone, for tests to which the kind of database means nothing."""
+@contextmanager
+def small_platform(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> Iterator[AppContext]:
+    """A platform on SQLite alone, with limits that a test reaches."""
     small = settings.model_copy(
         update={"max_images": 20, "max_body_mb": 1.0, "baseline_calls": 20, "allowed_hosts": ("api",)}
     )
@@ -216,6 +216,34 @@ def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> 
     made = AppContext(small, database=Flaky(Database(settings.store_url)), catalog=stocked, contracts=contracts)
     yield made
     made.database.close()
+
+
+@pytest.fixture
+def lite(settings: Settings, sqlite_template: Path, stocked: StockedCatalog) -> Iterator[AppContext]:
+    """A platform on SQLite alone, for tests to which the kind of database means nothing."""
+    with small_platform(settings, sqlite_template, stocked) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[ApiServer]:
+    """One server for all refusals of a module, answering with version 1: routes cost more to build than to refuse."""
+    settings = settings_in(tmp_path_factory.mktemp("shared"))
+    with (
+        pytest.MonkeyPatch.context() as patience,
+        small_platform(settings, sqlite_template, StockedCatalog()) as context,
+    ):
+        patience.setattr(prediction_routes, "FLUSH_TIMEOUT_SECONDS", 60.0)
+        made = build_server(context)
+        made.model_slot.swap(loaded(1))
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_client(shared_server: ApiServer) -> Iterator[httpx.Client]:
+    """A client of the module's server, which each refusal leaves as it was."""
+    with running(shared_server) as client:
+        yield client
 
 
 @pytest.fixture

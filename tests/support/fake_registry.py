@@ -144,8 +144,8 @@ class FakeTracking(TrackingStore):
         run.status = "FINISHED"
 
     def read_text(self, run_id: str, name: str) -> str | None:
-        [run] = [run for run in self.runs if run.id == run_id]
-        return run.texts.get(name)
+        texts = next((run.texts for run in self.runs if run.id == run_id), {})
+        return texts.get(name)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,15 @@ from tests.support.platform_world import FakeClock, picture, prediction
 
 
 class Faulty(Disk):
-    """A disk on which the calls of one name fail as they are told to."""
+    """A disk on which the calls of one name fail as they are told to; it knows the descriptors that are open.
+
+    A descriptor closed twice is by then perhaps another thread's file: the number is given out again at once.
+    """
 
     def __init__(self) -> None:
+        self.open_descriptors: set[int] = set()
+        self.wrong_closes: list[int] = []
+        self._descriptor_lock = threading.Lock()
         self.call, self.error = "", 0
         self.fails: Callable[[int], bool] = bool
         self.seen = self.failed = 0
@@ -27,6 +34,26 @@ class Faulty(Disk):
 
     def heal(self) -> None:
         self.call = ""
+
+    def open(self, path: Path, flags: int = os.O_RDONLY) -> int:
+        with self._descriptor_lock:
+            file = super().open(path, flags)
+            self.open_descriptors.add(file)
+        return file
+
+    def duplicate(self, file: int) -> int:
+        with self._descriptor_lock:
+            other = super().duplicate(file)
+            self.open_descriptors.add(other)
+        return other
+
+    def close(self, file: int) -> None:
+        with self._descriptor_lock:
+            if file not in self.open_descriptors:
+                self.wrong_closes.append(file)
+                return
+            self.open_descriptors.remove(file)
+            super().close(file)
 
     def knock(self, call: str) -> None:
         if call == self.call:

@@ -193,11 +193,16 @@ def catalog() -> FakeCatalog:
     return FakeCatalog()
 
 
+def settings_in(folder: Path) -> Settings:
+    """Settings of a platform whose files lie in this folder, whatever the environment says."""
+    loopback = ("127.0.0.1",)
+    alerts_file = folder / "alerts.yaml"
+    return Settings(_env_file=None, home=folder / "home", alerts_file=alerts_file, allowed_receivers=loopback)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    loopback = ("127.0.0.1",)
-    alerts_file = tmp_path / "alerts.yaml"
-    return Settings(_env_file=None, home=tmp_path / "home", alerts_file=alerts_file, allowed_receivers=loopback)
+    return settings_in(tmp_path)
 
 
 @pytest.fixture

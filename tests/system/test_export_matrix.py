@@ -145,7 +145,7 @@ ENCODERS: dict[str, Callable[[], BaseEstimator]] = {
         (OneHotEncoder(handle_unknown="ignore", drop="if_binary"), NAMES),
     ),
     "quantiles": lambda: make_column_transformer(
-        (make_pipeline(SimpleImputer(), QuantileTransformer(n_quantiles=100)), NUMERIC),
+        (make_pipeline(SimpleImputer(), QuantileTransformer(n_quantiles=20)), NUMERIC),
         (OneHotEncoder(handle_unknown="ignore"), NAMES),
     ),
     "bins": lambda: make_column_transformer(

@@ -64,6 +64,7 @@ class SilenceRow:
     until: datetime
     actor: str
     comment: str
+    model: str
 
 
 def _parse_time(written: str | None) -> datetime | None:
@@ -187,7 +188,7 @@ def list_transitions(connection: Connection, alert_id: str) -> list[TransitionRo
 def create_silence(connection: Connection, silence: Silence, actor: str, now: datetime) -> str:
     """Keep a silence until its end; returns its id."""
     silence_id = uuid7()
-    matchers = {"rule": silence.rule, "key": silence.key, "severity": silence.severity}
+    matchers = {name: getattr(silence, name) for name in ("rule", "key", "severity", "model")}
     row = {"id": silence_id, "at": now, "until": silence.until, "actor": actor, "comment": silence.reason, **matchers}
     connection.execute(insert(silences).values(row))
     return silence_id
@@ -210,4 +211,4 @@ def end_silence(connection: Connection, silence_id: str, now: datetime) -> bool:
 def active_silences(connection: Connection, now: datetime) -> list[Silence]:
     """The silences in force."""
     rows = connection.execute(select(silences).where(silences.c.until > now).order_by(silences.c.id))
-    return [Silence(row.rule, row.until, row.key, row.severity, row.comment) for row in rows]
+    return [Silence(row.rule, row.until, row.key, row.severity, row.comment, row.model) for row in rows]

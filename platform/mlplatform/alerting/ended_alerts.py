@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from mlplatform.alerting import evaluations, outbox
 from mlplatform.alerting.channels.adapters import render
-from mlplatform.alerting.links import version_links
+from mlplatform.alerting.links import alert_page_link, version_links
 from mlplatform.alerting.notice_builder import build_alert_notice, drop_silenced
 from mlplatform.context import AppContext
 from monitors.alerts import Alert
@@ -72,7 +72,8 @@ def enqueue_end_notices(
     for (_, version, reason), subjects in groups.items():
         for recipient in _recipients(connection, context.rules, subjects, now):
             about = tuple(subject.alert for subject in recipient.subjects)
-            links = version_links(context.settings, about[0].model, version)
+            page = alert_page_link(context.settings.public_url, [alert.id for alert in about], "Alert")
+            links = page | version_links(context.settings, about[0].model, version)
             notice = SupersededNotice(about, reason, now, links, f"{about[0].id}-{KIND}")
             if recipient.keeps_incidents:
                 body = _closing_body(connection, recipient, now)

@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
 from mlplatform.alerting import alert_records, evaluations
 from mlplatform.alerting.links import alert_links, image_link
+from mlplatform.alerting.trend_picture import load_trend
 from mlplatform.context import AppContext
 from mlplatform.feedback import outcome_counts, outcomes
-from mlplatform.feedback.worst_errors import worst_errors
+from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES
+from mlplatform.feedback.worst_errors import WorstError, worst_errors
 from mlplatform.store.tables.alerting import alerts as alert_rows
 from mlplatform.store.tables.retraining import retrainings as retraining_rows
 from monitors.alerts import Alert, NoticeKind
@@ -19,6 +21,8 @@ from monitors.rules.alerts_config import Rule
 
 MOST_ALERTS = 200
 """How many firing alerts of a rule a notice looks at, newest first."""
+ERROR_PERIOD = timedelta(days=7)
+"""For so long back a notice about a version shows what it was wrong about."""
 
 
 def drop_silenced(connection: Connection, subjects: Sequence[Subject], now: datetime) -> tuple[Subject, ...]:
@@ -41,8 +45,7 @@ def build_alert_notice(
     name, version, ids = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
     firing = firing_alerts(connection, name, version, rule.name)
     others = [Subject(alert, sentence) for alert, sentence in firing if alert.id not in ids]
-    # Once it is over, nobody has to acknowledge it or to see which errors there were.
-    to_acknowledge = [] if kind == "resolved" else [alert.id for alert in about]
+    # Once it is over, nobody has to see which errors there were.
     errors_matter = kind != "resolved" and rule.reads_labels
     return Notice(
         kind=kind,
@@ -52,13 +55,15 @@ def build_alert_notice(
         links=alert_links(
             context.settings,
             evaluations.triggering_evaluation(connection, about[0]) or evaluation,
-            to_acknowledge,
+            [alert.id for alert in about],
             training_run_of(connection, name, version),
+            is_over=kind == "resolved",
         ),
         idempotency_key=idempotency_key(about, kind, evaluation.id),
         top_confusions=_top_confusions(connection, rule, about, evaluation) if errors_matter else (),
         thumbnails=_worst_error_thumbnails(connection, context, rule, about, evaluation) if errors_matter else (),
         other_subjects=drop_silenced(connection, others, evaluation.at),
+        trend=load_trend(connection, rule, about[0]),
     )
 
 
@@ -76,8 +81,11 @@ def _top_confusions(
             max(evaluation.window_start, alert.changed_at or evaluation.window_start),
             _alert_tags(rule, alert),
         )
-        part = outcomes.newest_label_counts(connection, name, version, start, end, rule.sources, tags) if tags else {}
-        counts = part.get("", ()) if tags else outcome_counts.window_label_counts(connection, name, version, start, end)
+        counts = (
+            outcomes.newest_label_counts(connection, name, version, start, end, rule.sources, tags)
+            if tags
+            else outcome_counts.window_label_counts(connection, name, version, start, end)
+        )
         pairs: Counter[tuple[str, str]] = Counter()
         truth = _alert_class(rule, alert)
         for cell in counts:
@@ -120,15 +128,27 @@ def _worst_error_thumbnails(
             _alert_tags(rule, alert),
         )
     ]
-    return tuple(
-        Thumbnail(
-            error.prediction_id,
-            f"{error.truth} {'read' if error.png else 'answered'} as {error.label}, {100 * error.confidence:.0f} %",
-            error.png,
-            "" if error.png is None else image_link(context.settings, error.prediction_id),
-            tuple((cell.name, cell.text) for cell in error.cells),
-        )
-        for error in errors
+    return tuple(_thumbnail(context, error) for error in errors)
+
+
+def version_error_thumbnails(
+    connection: Connection, context: AppContext, model: str, version: int, start: datetime, end: datetime
+) -> tuple[Thumbnail, ...]:
+    """What a version was surest of and wrong about, for notices about versions; the captions name it."""
+    errors = worst_errors(
+        connection, context.contracts, model, version, None, start, end, ESTIMATION_SOURCES, MAX_THUMBNAILS
+    )
+    return tuple(_thumbnail(context, error, f"v{version}: ") for error in errors)
+
+
+def _thumbnail(context: AppContext, error: WorstError, prefix: str = "") -> Thumbnail:
+    verb = "read" if error.png else "answered"
+    return Thumbnail(
+        error.prediction_id,
+        f"{prefix}{error.truth} {verb} as {error.label}, {100 * error.confidence:.0f} %",
+        error.png,
+        "" if error.png is None else image_link(context.settings, error.prediction_id),
+        tuple((cell.name, cell.text) for cell in error.cells),
     )
 
 

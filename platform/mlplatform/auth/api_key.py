@@ -9,16 +9,11 @@ import hmac
 import secrets
 import string
 import zlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Final, Literal, get_args
+from typing import Final
 
-from mlplatform.errors import InvalidInputError
-
-Scope = Literal["predict", "feedback", "audit", "review", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 PREFIX: Final = "mlp"
 _DIGITS: Final = string.digits + string.ascii_letters
 _ID_LENGTH, _SECRET_LENGTH, _CHECKSUM_LENGTH = 10, 43, 6  # 62^43 is more than 2^256
@@ -37,10 +32,6 @@ class ApiKey:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     last_used_at: datetime | None = None
-
-    def allows(self, wanted: Collection[str]) -> bool:
-        """Whether it may do what any of the scopes may; an admin may do everything."""
-        return "admin" in self.scopes or not set(wanted).isdisjoint(self.scopes)
 
     def inactive_reason(self, now: datetime) -> str:
         """Why it opens nothing any more: "revoked", "expired", or nothing."""
@@ -75,15 +66,6 @@ def parse(text: str) -> PresentedKey | None:
     if prefix != PREFIX or len(text) > 80 or not text.isascii() or check != _checksum(name, secret):
         return None
     return PresentedKey(name, _digest(secret))
-
-
-def validate_scopes(scopes: Collection[str]) -> tuple[Scope, ...]:
-    """The scopes in their order; raises InvalidInputError for one that is not known, and for none."""
-    unknown = set(scopes) - set(SCOPES)
-    if unknown or not scopes:
-        named = f"scope {min(unknown)!r} is not known" if unknown else "a key without a scope opens nothing"
-        raise InvalidInputError(f"{named}; give one or more of {', '.join(SCOPES)}")
-    return tuple(scope for scope in SCOPES if scope in scopes)
 
 
 def _random_text(letters: int) -> str:

@@ -1,4 +1,4 @@
-"""Keeps the API keys in memory, read every few seconds in the background: no request waits for the database.
+"""Keeps API keys and ended sessions in memory, read every few seconds in the background: no request waits for them.
 
 A revocation takes effect with the next reading. While the database is away the keys known last go on; one that expires
 meanwhile is refused all the same, by the clock. When a key was last used is kept in memory and written now and then.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from mlplatform.auth import api_keys
+from mlplatform.auth import api_keys, spent_tokens
 from mlplatform.auth.api_key import ApiKey, PresentedKey
 from mlplatform.clock import Clock
 from mlplatform.errors import StoreUnavailableError
@@ -43,6 +43,7 @@ class ApiKeyCache:
             write_seconds,
         )
         self._keys: dict[str, ApiKey] | None = None
+        self._spent, self._ended_here = frozenset[str](), set[str]()
         self._last_used: dict[str, datetime] = {}
         self._written_at = clock()
         self._refresh_requested, self._closing = threading.Event(), threading.Event()
@@ -77,6 +78,14 @@ class ApiKeyCache:
             self._last_used[key.id] = now
         return key
 
+    def is_ended(self, session_id: str) -> bool:
+        """Whether a session was ended: here, or elsewhere some seconds ago."""
+        return session_id in self._spent or session_id in self._ended_here
+
+    def note_ended(self, session_id: str) -> None:
+        """Let a session that was ended here be good no more at once."""
+        self._ended_here.add(session_id)
+
     def request_refresh(self) -> None:
         """Let the keys be read soon, because an unknown one was shown; `refresh_count` tells when they were."""
         self._refresh_requested.set()
@@ -85,14 +94,15 @@ class ApiKeyCache:
         """Read the keys now; whether that was possible."""
         try:
             with self._database().read() as connection:
-                keys = api_keys.list_keys(connection)
+                keys, spent = api_keys.list_keys(connection), spent_tokens.list_spent(connection, self._clock())
         except StoreUnavailableError as error:
             log.warning("keys cannot be read, those known go on: %s", error)
             return False
         except Exception:  # a thread's edge: whatever fails here, the keys known last go on
             log.exception("keys cannot be read, those known go on")
             return False
-        self._keys = {key.id: key for key in keys}
+        self._keys, self._spent = {key.id: key for key in keys}, spent
+        self._ended_here -= spent
         self.refresh_count += 1
         return True
 

@@ -5,20 +5,15 @@ What signs them is in the database: every server takes the forms of all, before 
 """
 
 import hmac
-import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Final
 
-from sqlalchemy import select
-
 from mlplatform.auth.caller import Caller
+from mlplatform.auth.token_signer import TokenSigner
 from mlplatform.clock import EPOCH, Clock
 from mlplatform.errors import PlatformError
-from mlplatform.store.database import Database, insert_new
-from mlplatform.store.tables.auth import server_secrets
+from mlplatform.store.database import Database
 
 LIFETIME: Final = timedelta(hours=24)
 CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -36,27 +31,16 @@ class FormTokens:
     """Makes and checks the tokens of one server; threads may share it."""
 
     def __init__(self, database: Callable[[], Database], clock: Clock) -> None:
-        self._database, self._clock = database, clock
-        self._secret: bytes | None = None
+        self._signer, self._clock = TokenSigner(database, clock, SIGNING_KEY), clock
 
     @property
     def is_ready(self) -> bool:
         """Whether a token can be checked without asking the database."""
-        return self._secret is not None
+        return self._signer.is_ready
 
-    def load(self) -> bytes:
-        """What tokens are signed with; made by the first server that needs it. Raises StoreUnavailableError."""
-        if self._secret is None:
-            query = select(server_secrets.c.value).where(server_secrets.c.name == SIGNING_KEY)
-            with self._database().read() as connection:
-                value = connection.scalar(query)
-            if value is None:
-                row = {"name": SIGNING_KEY, "value": secrets.token_hex(32), "at": self._clock()}
-                with self._database().write() as connection:
-                    insert_new(connection, server_secrets, [row])
-                    value = connection.scalar(query)
-            self._secret = bytes.fromhex(value or "")
-        return self._secret
+    def load(self) -> None:
+        """Read what tokens are signed with; raises StoreUnavailableError."""
+        self._signer.load()
 
     def issue(self, caller: Caller) -> str:
         """A token for a form that this caller is shown."""
@@ -75,9 +59,8 @@ class FormTokens:
             raise FormRefusedError(f"the form is {age.total_seconds() / 3600:.0f} hours old; {REMEDY}")
 
     def _signed(self, seconds: int, caller: Caller) -> str:
-        content = f"{seconds}\0{caller.key_id}\0{caller.name}".encode()
-        signature = hmac.new(self.load(), content, sha256).digest()
-        return f"{seconds}.{urlsafe_b64encode(signature).decode().rstrip('=')}"
+        content = "\0".join((str(seconds), caller.key_id, caller.name, caller.session_id)).encode()
+        return f"{seconds}.{self._signer.sign(content)}"
 
 
 def _moment(seconds: int) -> datetime:

@@ -15,6 +15,7 @@ from mlplatform.cli.edge import edge_app, export_model
 from mlplatform.cli.exit_codes import EXIT_FAILED, exit_code
 from mlplatform.cli.feedback import feedback_app
 from mlplatform.cli.keys import keys_app
+from mlplatform.cli.label_studio import label_studio_app
 from mlplatform.cli.models import models_app
 from mlplatform.cli.recording import recording_app
 from mlplatform.cli.retention import retention_app
@@ -29,6 +30,7 @@ app.add_typer(alerts_app, name="alerts")
 app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
 app.add_typer(feedback_app, name="feedback")
+app.add_typer(label_studio_app, name="label-studio")
 app.add_typer(models_app, name="models")
 app.add_typer(edge_app, name="edge")
 app.command("export")(export_model)

@@ -15,7 +15,12 @@ keys_app = typer.Typer(help="API keys of the server.", no_args_is_help=True)
 def create_api_key(
     name: Annotated[str, typer.Argument(help="Who will hold it; recorded with everything done by it.")],
     scope: Annotated[
-        list[str], typer.Option("--scope", help="predict, feedback, audit, review or admin; may be repeated.")
+        list[str],
+        typer.Option(
+            "--scope",
+            help="predict, feedback, audit, review, retrain, operate or admin; for one model: predict:digits. "
+            "May be repeated.",
+        ),
     ],
     expires: Annotated[str | None, typer.Option("--expires", help="How long it lives: 12h, 90d.")] = None,
     by: ByOption = "cli",

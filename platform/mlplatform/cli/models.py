@@ -62,10 +62,12 @@ def promote(
     version: int,
     reason: ReasonOption = "promoted by hand",
     by: ByOption = "cli",
-    force: Annotated[bool, typer.Option("--force", help="Even against the gate's verdict, or in quarantine.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even against the gate, in quarantine or before an approval.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a version champion; refused against the gate's verdict or in quarantine unless forced."""
+    """Make a version champion; refused unless forced: against the gate, in quarantine, before its approval."""
     from mlplatform.context import create_context
     from mlplatform.operations.operator_actions import promote_version
     from mlplatform.serialization import to_jsonable

@@ -7,9 +7,19 @@ with Client("http://127.0.0.1:8000", api_key=key) as client:
 
 from mlplatform.client.api_calls import Label
 from mlplatform.client.async_client import AsyncClient
-from mlplatform.client.errors import ApiError, ApiRequestError, ClientError, InvalidResponseError, UnavailableError
+from mlplatform.client.errors import (
+    ApiError,
+    ApiRequestError,
+    ClientError,
+    InvalidResponseError,
+    MissingPandasError,
+    UnavailableError,
+)
+from mlplatform.client.pandas_frames import to_frame
 from mlplatform.client.results import (
     FeedbackResult,
+    History,
+    HistoryPoint,
     LabelRecord,
     Prediction,
     PredictionDetail,
@@ -28,9 +38,12 @@ __all__ = [
     "Client",
     "ClientError",
     "FeedbackResult",
+    "History",
+    "HistoryPoint",
     "InvalidResponseError",
     "Label",
     "LabelRecord",
+    "MissingPandasError",
     "PredictResponse",
     "Prediction",
     "PredictionDetail",
@@ -39,4 +52,5 @@ __all__ = [
     "ReviewAssignment",
     "ReviewBatch",
     "UnavailableError",
+    "to_frame",
 ]

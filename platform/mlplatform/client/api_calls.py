@@ -11,7 +11,14 @@ from uuid import uuid4
 import httpx
 
 from mlplatform.client.errors import ApiRequestError, InvalidResponseError, UnavailableError
-from mlplatform.client.results import FeedbackResult, PredictionDetail, PredictResponse, RetrainingQueued, ReviewBatch
+from mlplatform.client.results import (
+    FeedbackResult,
+    History,
+    PredictionDetail,
+    PredictResponse,
+    RetrainingQueued,
+    ReviewBatch,
+)
 from mlplatform.feedback.label_precedence import SubmittedSource
 
 T = TypeVar("T")
@@ -189,6 +196,13 @@ def cancel(retraining_id: str) -> ApiRequest[None]:
 def models() -> ApiRequest[Mapping[str, Any]]:
     """Registered versions, the champion and the history of promotions."""
     return ApiRequest("GET", "/v1/models", _parse_object)
+
+
+def history(time_range: str, version: int | None) -> ApiRequest[History]:
+    """How the served model did over a time."""
+    params: dict[str, str | int] = {"range": time_range} | ({} if version is None else {"version": version})
+    path = "/v1/models/history"
+    return ApiRequest("GET", path, lambda response: History.from_json(response.json()), params=params)
 
 
 def _parse_object(response: httpx.Response) -> Mapping[str, Any]:

@@ -27,3 +27,7 @@ class UnavailableError(ApiError, ConnectionError): ...
 
 
 class InvalidResponseError(ClientError, ValueError): ...
+
+
+class MissingPandasError(ClientError, ImportError):
+    """A frame was asked for where pandas is not installed."""

@@ -4,7 +4,12 @@ from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from mlplatform.client.pandas_frames import to_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,62 @@ class PredictResponse:
         """From JSON."""
         rows = tuple(Prediction.from_json(row) for row in raw["predictions"])
         return cls(str(raw["request_id"]), rows, float(raw["latency_ms"]), bool(raw["recorded"]))
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row an answer, by its id, with a column `probabilities.CLASS` for each class; needs pandas."""
+        return to_frame(map(vars, self.predictions), index="id")
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """One stretch of time: answers, labels, accuracy with limits of 95 %, latencies; None where nothing is known."""
+
+    at: datetime
+    answers: int
+    labels: int
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "HistoryPoint":
+        """From JSON."""
+        names = ("accuracy", "low", "high", "p50_ms", "p95_ms")
+        measured = (None if raw[name] is None else float(raw[name]) for name in names)
+        return cls(datetime.fromisoformat(raw["at"]), int(raw["answers"]), int(raw["labels"]), *measured)
+
+
+@dataclass(frozen=True)
+class History:
+    """How a model did over a time, by stretches of `stretch_seconds`, oldest first.
+
+    `source` is the kind of labels that estimates accuracy, empty without any; `versions` are those that are counted.
+    """
+
+    model: str
+    range: str
+    stretch_seconds: int
+    source: str
+    versions: tuple[int, ...]
+    points: tuple[HistoryPoint, ...]
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "History":
+        """From JSON."""
+        return cls(
+            model=str(raw["model"]),
+            range=str(raw["range"]),
+            stretch_seconds=int(raw["stretch_seconds"]),
+            source=str(raw["source"]),
+            versions=tuple(map(int, raw["versions"])),
+            points=tuple(HistoryPoint.from_json(point) for point in raw["points"]),
+        )
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row a stretch, by its beginning; needs pandas."""
+        return to_frame(map(vars, self.points), index="at")
 
 
 @dataclass(frozen=True)

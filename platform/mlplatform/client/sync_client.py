@@ -9,7 +9,14 @@ import httpx
 
 from mlplatform.client import api_calls
 from mlplatform.client.api_calls import ApiRequest, ImageInput, Label, RowTags, RowValue
-from mlplatform.client.results import FeedbackResult, PredictionDetail, PredictResponse, RetrainingQueued, ReviewBatch
+from mlplatform.client.results import (
+    FeedbackResult,
+    History,
+    PredictionDetail,
+    PredictResponse,
+    RetrainingQueued,
+    ReviewBatch,
+)
 from mlplatform.client.retries import AttemptResult, RetryPolicy, retry_steps
 from mlplatform.network.proxies import is_local_url
 
@@ -104,6 +111,10 @@ class Client:
     def models(self) -> Mapping[str, Any]:
         """Registered versions, the champion and the history of promotions."""
         return self.execute(api_calls.models())
+
+    def history(self, time_range: str = "7d", version: int | None = None) -> History:
+        """How the served model did over 2h, 24h, 7d, 30d or 90d, all its versions together or one; see `to_frame`."""
+        return self.execute(api_calls.history(time_range, version))
 
     def execute(self, request: ApiRequest[T]) -> T:
         """Carry out one call with its retries; raises the errors of `mlplatform.client.errors`."""

@@ -44,22 +44,25 @@ def find_request_ids(connection: Connection, model_name: str, ids: Collection[st
     return set(connection.scalars(query)) if ids else set()
 
 
-def add_pending(connection: Connection, labels: Sequence[SubmittedLabel], received_at: datetime) -> list[str]:
-    """Keep labels until their predictions come; the same one again changes nothing. Returns the ids of their rows."""
+def add_pending(
+    connection: Connection, labels: Sequence[SubmittedLabel], model_name: str, received_at: datetime
+) -> list[str]:
+    """Keep labels until predictions of this model come; the same one again changes nothing. Returns their rows' ids."""
     ids = [uuid7() for _ in labels]
     rows = [
-        {"id": row_id, "received_at": received_at, **asdict(label)} for row_id, label in zip(ids, labels, strict=True)
+        {"id": row_id, "model_name": model_name, "received_at": received_at, **asdict(label)}
+        for row_id, label in zip(ids, labels, strict=True)
     ]
     insert_new(connection, pending_label_rows, rows)
     return ids
 
 
 def list_matched(connection: Connection, model_name: str, limit: int) -> list[PendingLabel]:
-    """Labels whose prediction is recorded by now and is this model's, in the order they came."""
+    """Labels for this model whose prediction is recorded by now and is its own, in the order they came."""
     query = (
         select(pending_label_rows)
         .join(predictions, predictions.c.id == pending_label_rows.c.prediction_id)
-        .where(predictions.c.model_name == model_name)
+        .where(predictions.c.model_name == model_name, pending_label_rows.c.model_name.in_(("", model_name)))
         .order_by(pending_label_rows.c.received_at, pending_label_rows.c.id)
         .limit(limit)
     )

@@ -194,8 +194,7 @@ def _save_detectors(
 ) -> None:
     """Write what the rule's detectors remember, and in the audit log if they began anew since the evaluation before."""
     name, version = evaluation.model_name, evaluation.model_version
-    before = detector_state.load_state(connection, name, version, rule.name)
-    if before is not None and before.definition != state.definition:
+    if state.begins_anew:
         details = {"model": name, "version": version, "reason": RESTART_REASON}
         audit_entries.append(connection, "watcher", "restart-detectors", f"rule/{rule.name}", evaluation.at, details)
     detector_state.save_state(connection, name, version, rule.name, state)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlplatform.access_settings import LOOPBACK_HOSTS
 from mlplatform.alerting.links import http_url
 from mlplatform.context import create_context
 from mlplatform.errors import ProcessError, SettingsError
 from mlplatform.host.console import echo
 from mlplatform.host.processes import ProcessGroup, exit_on_signals, http_ok
-from mlplatform.settings import LOOPBACK_HOSTS, Settings, load_settings
+from mlplatform.settings import Settings, load_settings
 from mlplatform.store import leases
 from registry.mlflow_connection import MlflowConnection, mask_uri, normalize_uri
 from registry.mlflow_server import missing_password_settings, password_config, server_command, store_environment

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
+from sqlalchemy import Connection
+
 from mlplatform.alerting import alert_records
 from mlplatform.audit import audit_entries
 from mlplatform.auth import api_key as apikeys
@@ -19,6 +21,7 @@ from mlplatform.promotion.promotion_service import PromotionRequest, promotion_s
 from mlplatform.retraining import retraining_endings, retraining_queue
 from mlplatform.retraining.approval_requests import reject_approval
 from mlplatform.retraining.retraining_queue import RetrainingTrigger
+from mlplatform.scopes import validate_scopes
 from monitors.alerts import Silence, acknowledge
 from registry.card import card_diff, with_production
 
@@ -67,7 +70,9 @@ def silence_alert(context: AppContext, alert_id: str, duration: timedelta, reaso
     with context.database.read() as connection:
         alert = alert_records.find(connection, alert_id)
     rule, key = glob.escape(alert.rule), glob.escape(alert.key)
-    return silence_alerts(context, Silence(rule, context.clock() + duration, key, reason=reason), actor)
+    return silence_alerts(
+        context, Silence(rule, context.clock() + duration, key, reason=reason, model=alert.model), actor
+    )
 
 
 def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
@@ -91,6 +96,7 @@ def silence_alerts(context: AppContext, silence: Silence, actor: str) -> str:
         silence_id = alert_records.create_silence(connection, silence, actor, now)
         details = {"key": silence.key, "severity": silence.severity, "until": silence.until.isoformat()}
         details |= {"reason": silence.reason} if silence.reason else {}
+        details |= {"model": silence.model} if silence.model else {}
         audit_entries.append(connection, actor, "silence", f"rule/{silence.rule}", now, details)
     return silence_id
 
@@ -181,8 +187,8 @@ def promote_version(
 ) -> promotion_history.Promotion:
     """Make a version champion by hand; `seen` is the champion that whoever asks looked at, 0 where there was none.
 
-    Raises ConflictError against the gate's verdict, and for a version in quarantine, unless forced; and where another
-    version than the one seen is champion.
+    Raises ConflictError against the gate's verdict, for a version in quarantine and for one that waits for approval,
+    unless forced; and where another version than the one seen is champion.
     """
     name = context.model_name
     gate = context.catalog.version(name, version).tags.get("gate", "unknown")
@@ -197,9 +203,17 @@ def promote_version(
         )
     expected = None if current is None else current.to_version
     kind: promotion_history.PromotionKind = "first" if expected is None else "promote"
-    return promotion_service(context).promote(
-        PromotionRequest(name, version, expected, kind, actor, reason, force=force)
-    )
+
+    def check_approval(connection: Connection) -> None:
+        waiting = None if force else approvals.find_waiting(connection, name, lock=True)
+        if waiting is not None and waiting.version == version:
+            raise ConflictError(
+                f"version {version} waits for approval until {waiting.expires_at:%Y-%m-%d %H:%M} UTC; approve it with "
+                f"`platform models approve {version}`, or use --force to promote it all the same"
+            )
+
+    request = PromotionRequest(name, version, expected, kind, actor, reason, force=force, precondition=check_approval)
+    return promotion_service(context).promote(request)
 
 
 def _check_seen(current: promotion_history.Promotion | None, seen: int | None) -> None:
@@ -243,7 +257,7 @@ def create_key(
         raise InvalidInputError(f"name {name[:40]!r} must be a printable text of 1 to {MAX_NAME_LENGTH} characters")
     (text, presented), now = apikeys.generate(), context.clock()
     until = None if lifetime is None else now + lifetime
-    granted = apikeys.validate_scopes(scopes)
+    granted = validate_scopes(scopes)
     key = apikeys.ApiKey(presented.id, name.strip(), presented.digest, granted, now, actor, until)
     with context.database.write() as connection:
         api_keys.add(connection, key)

@@ -29,6 +29,13 @@ TABLE_RULES: Final = (
     ("    clear: 7 %\n", "    clear: 45 %\n"),
 )
 """What the rules of a table say instead: rows of a day go wrong together, and no table is read like digits."""
+WITHOUT_PIPELINE: Final = (
+    (
+        "    action: retrain            # retrain | tune-serving | label-audit | none\n",
+        "    action: none               # people are told; retrain needs a pipeline that makes this model\n",
+    ),
+)
+"""What the rules of a model say instead that nothing here makes versions of, as one that was adopted."""
 COLUMN_RULES: Final = (
     "missing-values",
     "unknown-categories",
@@ -39,9 +46,11 @@ COLUMN_RULES: Final = (
 """The rules that are switched off in the template, and on for a table."""
 
 
-def write_scaffold(folder: Path, force: bool, model: str = "digits", task: Task = "images") -> list[Path]:
+def write_scaffold(
+    folder: Path, force: bool, model: str = "digits", task: Task = "images", *, retrains: bool = True
+) -> list[Path]:
     """Write both files for a model; raises ConflictError naming a file that exists, before anything is written."""
-    texts = {"alerts.yaml": rules_for(model, task), ".env.example": render_env_example()}
+    texts = {"alerts.yaml": rules_for(model, task, retrains=retrains), ".env.example": render_env_example()}
     for name in texts:
         if (folder / name).exists() and not force:
             raise ConflictError(f"{folder / name} exists; move it away or use --force")
@@ -51,8 +60,8 @@ def write_scaffold(folder: Path, force: bool, model: str = "digits", task: Task 
     return [folder / name for name in texts]
 
 
-def rules_for(model: str, task: Task) -> str:
-    """The commented alerts.yaml for a model and its kind of inputs."""
+def rules_for(model: str, task: Task, *, retrains: bool = True) -> str:
+    """The commented alerts.yaml for a model and its kind of inputs; no rule asks for what nothing here can make."""
     text = rules_template().replace("model: digits ", f"model: {model:<6} ", 1)
     for written, instead in TABLE_RULES if task == "table" else ():
         if written not in text:
@@ -60,6 +69,10 @@ def rules_for(model: str, task: Task) -> str:
         text = text.replace(written, instead, 1)
     for name in COLUMN_RULES if task == "table" else ():
         text = _switch_on(text, name)
+    for written, instead in () if retrains else WITHOUT_PIPELINE:
+        if written not in text:
+            raise ValueError(f"the template has no {written!r} to be written without a pipeline; mend WITHOUT_PIPELINE")
+        text = text.replace(written, instead, 1)
     return text
 
 

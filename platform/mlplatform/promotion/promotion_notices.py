@@ -5,6 +5,7 @@ import logging
 from sqlalchemy import Connection
 
 from mlplatform.alerting.links import version_links
+from mlplatform.alerting.notice_builder import ERROR_PERIOD, version_error_thumbnails
 from mlplatform.alerting.notifications import enqueue_notice, event_channels
 from mlplatform.context import AppContext
 from mlplatform.promotion import promotion_history
@@ -25,7 +26,7 @@ def enqueue_rollback_notice(connection: Connection, context: AppContext, probati
     It is said once and has no reminder, so neither silences nor mute hours hold it back.
     """
     return enqueue_notice(
-        connection, context, _build_rollback(context, probation), probation.ended_at or context.clock()
+        connection, context, _build_rollback(connection, context, probation), probation.ended_at or context.clock()
     )
 
 
@@ -54,20 +55,29 @@ def enqueue_promotion_notice(
         promotion.at,
         version_links(context.settings, promotion.model_name, promotion.to_version),
         f"promoted-{promotion.model_name}-{promotion.seq}",
+        thumbnails=version_error_thumbnails(
+            connection,
+            context,
+            promotion.model_name,
+            promotion.from_version,
+            promotion.at - ERROR_PERIOD,
+            promotion.at,
+        ),
     )
     people = {name for name in event_channels(rules) if not isinstance(rules.channels[name], AlertmanagerChannel)}
     due = earliest_send_time(rules.mute, notice.severity, promotion.at)
     return enqueue_notice(connection, context, notice, promotion.at, people, due)
 
 
-def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice:
+def _build_rollback(connection: Connection, context: AppContext, probation: Probation) -> RollbackNotice:
     comparison = VersionComparison.from_json(probation.duel)
+    name, at = probation.model_name, probation.ended_at or context.clock()
     return RollbackNotice(
         model=probation.model_name,
         version=probation.version,
         restored_version=probation.before,
         reason=probation.reason,
-        at=probation.ended_at or context.clock(),
+        at=at,
         promoted_at=probation.at,
         facts={
             "Version": f"{probation.model_name} v{probation.version}",
@@ -82,6 +92,7 @@ def _build_rollback(context: AppContext, probation: Probation) -> RollbackNotice
         },
         links=version_links(context.settings, probation.model_name, probation.version),
         idempotency_key=f"rolled-back-{probation.model_name}-{probation.promotion_seq}",
+        thumbnails=version_error_thumbnails(connection, context, name, probation.version, probation.at, at),
     )
 
 
@@ -107,4 +118,7 @@ def _build_manual_rollback(
         },
         links=version_links(context.settings, name, left),
         idempotency_key=f"rolled-back-{name}-by-hand-{promotion.seq}",
+        thumbnails=version_error_thumbnails(
+            connection, context, name, left, max(since, promotion.at - ERROR_PERIOD), promotion.at
+        ),
     )

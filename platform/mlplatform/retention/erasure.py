@@ -21,13 +21,10 @@ from mlplatform.store.tables.feedback import (
     review_verdicts,
 )
 from mlplatform.store.tables.predictions import inputs, predictions, review_samples, shadow_prediction_rows
-from pipelines.data import is_holdout
+from pipelines.data import FORGOTTEN_GROUPS, is_holdout
 
 BATCH_SIZE: Final = 2_000
 """Predictions in one transaction."""
-FORGOTTEN_SUBJECTS: Final = {True: "~forgotten, judges", False: "~forgotten, trains"}
-"""What stays of subjects that are forgotten, by whether labels about them are held back. Each is held back itself, or
-not, as those it stands for (`is_holdout`)."""
 Owner = Literal["client", "subject"]
 """Who may ask to be forgotten: whoever sent requests, or whom a row is about."""
 
@@ -127,14 +124,14 @@ def anonymise(
     are: one that trained a champion would judge it otherwise.
     """
     asked = (predictions.c[name] != "" for name in ("client_id", "request_id", "reference"))
-    personal = or_(*asked, predictions.c.subject.not_in(("", *FORGOTTEN_SUBJECTS.values())))
+    personal = or_(*asked, predictions.c.subject.not_in(("", *FORGOTTEN_GROUPS.values())))
     old = (predictions.c.model_name == model_name) & (predictions.c.at < before) & (predictions.c.id > after)
     query = select(predictions.c.id, predictions.c.subject).where(old, personal).order_by(predictions.c.id).limit(limit)
     subjects = {row.id: row.subject for row in connection.execute(query)}
     ids = list(subjects)
     blank = {"client_id": "", "request_id": "", "reference": "", "tags": null()}
     connection.execute(update(predictions).where(predictions.c.id.in_(ids)).values(blank))
-    for judges, name in FORGOTTEN_SUBJECTS.items():
+    for judges, name in FORGOTTEN_GROUPS.items():
         theirs = [key for key, subject in subjects.items() if subject and is_holdout(subject) is judges]
         connection.execute(update(predictions).where(predictions.c.id.in_(theirs)).values(subject=name))
     connection.execute(update(outcomes).where(outcomes.c.prediction_id.in_(ids)).values(tags=null()))

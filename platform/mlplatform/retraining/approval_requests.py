@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from mlplatform.alerting.links import version_links
+from mlplatform.alerting.notice_builder import ERROR_PERIOD, version_error_thumbnails
 from mlplatform.alerting.notifications import enqueue_notice, event_channels
 from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
@@ -101,6 +102,11 @@ def enqueue_approval_notice(
         expires_at=approval.expires_at,
         links=version_links(context.settings, approval.model_name, approval.version),
         idempotency_key=f"{kind}-{approval.id}",
+        thumbnails=()
+        if approval.champion is None
+        else version_error_thumbnails(
+            connection, context, approval.model_name, approval.champion, now - ERROR_PERIOD, now
+        ),
     )
     people = {name for name in event_channels(rules) if not isinstance(rules.channels[name], AlertmanagerChannel)}
     return enqueue_notice(

@@ -14,11 +14,12 @@ REMEDIES: Final[Mapping[str, str]] = {
     "suspicious": "champion and probe contradict them; a label-review task asks for a verdict",
     "near-duplicate of a held image": "they look like golden, validation or gate pictures",
     "near-duplicate of a training image": "they look like pictures that train",
-    "known image": "the base data holds these pictures",
+    "known image": "the file, or another label that trains, holds these inputs",
     "repeated": "another label of the same picture says the same",
     "overruled": "a review says otherwise",
     "before the change": "they show the world before it changed",
     "of a judged day": "golden rows of their days judge",
+    "of a judged group": "their groups, such as customers, judge or tune",
     "not mature": "they are held back to judge once their answers are mature",
     "unusable": "the model has lost that class, or takes pictures of another size",
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlplatform.errors import SettingsError
 from mlplatform.settings import Settings
-from pipelines.discovery import find_pipeline
+from pipelines.discovery import find_pipeline, pipeline_names
 from pipelines.pipeline import Pipeline
 
 
@@ -20,6 +20,14 @@ def training_pipeline(settings: Settings, find: Callable[[str, Path | None], Pip
             "(docs/how-to/add-a-table-pipeline.md); `platform adopt` takes its next version over"
         )
     return pipeline
+
+
+def may_make_model(settings: Settings) -> bool:
+    """Whether the pipeline may make versions of the model that is watched; one of your own may, until it is imported.
+
+    A built-in pipeline makes versions of its own name alone, so that a model that was adopted has none.
+    """
+    return settings.pipeline not in pipeline_names() or settings.pipeline == settings.model_name
 
 
 def require_model(pipeline: Pipeline, model: str) -> None:

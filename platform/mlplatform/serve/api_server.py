@@ -4,8 +4,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from mlplatform.auth.api_key_cache import ApiKeyCache
+from mlplatform.auth.oidc.setup import create_sign_in
 from mlplatform.context import AppContext
 from mlplatform.recording.recorder import Recorder
 from mlplatform.recording.request_counts import RequestCounts
@@ -30,9 +32,13 @@ from mlplatform.serve.observability.request_timing import InFlight, RequestObser
 from mlplatform.serve.thread_pool import ThreadPool
 from mlplatform.serve.tuning.tuner import Tuner
 
+if TYPE_CHECKING:
+    from mlplatform.auth.oidc.sign_in import SignIn
+
 POOL_THREADS = 4
 EXPLANATION_WAIT_SECONDS = 20.0
 SLOW_PAGE_THREADS = 4
+SIGN_IN_THREADS = 4
 """How long an explanation waits for its turn: the first one of a server takes seconds."""
 
 
@@ -64,6 +70,9 @@ class ApiServer:
         default_factory=lambda: ConcurrencyLimiter(1, EXPLANATION_WAIT_SECONDS)
     )
     """One explanation at a time: its picture may be large, and labels and pages do not wait behind it."""
+    sign_in: "SignIn | None" = None
+    sign_in_limiter: ConcurrencyLimiter = field(default_factory=lambda: ConcurrencyLimiter(SIGN_IN_THREADS))
+    """The provider of sign-ins may hang; nothing else waits behind it."""
     slow_page_limiter: ConcurrencyLimiter = field(default_factory=lambda: ConcurrencyLimiter(SLOW_PAGE_THREADS))
     """Pages that ask MLflow, or replay a draft, may take many seconds; no label waits behind them."""
     shutdown_state: ShutdownState = field(default_factory=lambda: ShutdownState(DEFAULT_CLOSE_SECONDS))
@@ -185,6 +194,7 @@ def build_server(
         in_flight=in_flight,
         observers=(metrics,) if telemetry is None else (metrics, telemetry),
         telemetry=telemetry,
+        sign_in=create_sign_in(settings, lambda: context.database, context.clock),
         shutdown_state=ShutdownState(settings.stop_seconds),
     )
 

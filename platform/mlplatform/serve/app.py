@@ -23,19 +23,23 @@ from mlplatform.serve.openapi_examples import show_examples
 from mlplatform.serve.problem_details import add_error_handlers
 from mlplatform.serve.protocols.kserve_v2 import V2Models, v2_infer_router, v2_metadata_router
 from mlplatform.serve.protocols.mlflow_scoring import mlflow_router
+from mlplatform.serve.routes.account import account_router
 from mlplatform.serve.routes.audit import audit_router
 from mlplatform.serve.routes.evaluations import evaluations_router
 from mlplatform.serve.routes.feedback import feedback_router
 from mlplatform.serve.routes.feedback_service import FeedbackService
 from mlplatform.serve.routes.health import health_router
+from mlplatform.serve.routes.history import history_router
+from mlplatform.serve.routes.label_studio import label_studio_router
 from mlplatform.serve.routes.models import approval_router, models_router, rollout_router
-from mlplatform.serve.routes.pages import assets_router, pages_router
+from mlplatform.serve.routes.pages import assets_router, overview_router, pages_router
 from mlplatform.serve.routes.predictions import predict_router, recorded_predictions_router
 from mlplatform.serve.routes.retraining_pages import retraining_pages_router
 from mlplatform.serve.routes.retrainings import retraining_router
 from mlplatform.serve.routes.review import review_router
 from mlplatform.serve.routes.rules import rules_router
 from mlplatform.serve.routes.versions import version_forms_router, versions_router
+from mlplatform.serve.session_cookies import session_cookies
 from mlplatform.web.rule_forecasts import RuleForecasts
 
 DESCRIPTION = "Predictions, labelled feedback by prediction id, retraining and the models behind them."
@@ -75,6 +79,7 @@ def _middlewares(server: ApiServer, predict_route: BaseRoute) -> list[Middleware
     policy = auth_policy(
         settings,
         server.api_key_cache,
+        None if server.sign_in is None else server.sign_in.sessions,
         server.context.clock,
         lambda status: server.metrics.requests.labels("refused", str(status)).inc(),
     )
@@ -113,14 +118,17 @@ def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
         v2_infer_router(server.prediction_service, v2_models),
         mlflow_router(server.prediction_service, server.is_ready),
         feedback_router(context, feedback_service, server.metrics, pool, threaded),
+        label_studio_router(context, pool, threaded),
         retraining_router(context, pool, threaded),
-        models_router(context, threaded),
+        models_router(context, slow_page),
+        history_router(context, threaded),
         evaluations_router(context, threaded),
         approval_router(context, pool, threaded),
         rollout_router(context, pool, threaded),
         health_router(
             server.model_slot, server.reloader, server.recorder, server.shutdown_state, server.metrics.exposition
         ),
+        overview_router(context, slow_page),
         pages_router(context, form_tokens, forecasts, threaded),
         review_router(context, form_tokens, threaded),
         versions_router(context, form_tokens, slow_page),
@@ -128,5 +136,17 @@ def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
         retraining_pages_router(context, form_tokens, slow_page),
         rules_router(context, form_tokens, forecasts, slow_page),
         audit_router(context, threaded),
+        account_router(form_tokens, threaded, asks_who=context.settings.requires_keys),
+        *_sign_in_routers(server, form_tokens),
         assets_router(),
     )
+
+
+def _sign_in_routers(server: ApiServer, form_tokens: FormTokens) -> tuple[APIRouter, ...]:
+    """The routes to sign in, where the settings name a provider; their libraries are loaded for nobody else."""
+    if server.sign_in is None:
+        return ()
+    from mlplatform.serve.routes.sign_in import sign_in_router
+
+    cookies, limiter = session_cookies(server.context.settings), server.sign_in_limiter
+    return (sign_in_router(server.sign_in, cookies, form_tokens, server.api_key_cache, limiter.route_class()),)

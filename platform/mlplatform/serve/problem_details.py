@@ -4,6 +4,7 @@ Paths of another protocol have the form of its own errors; `ErrorPageMiddleware`
 """
 
 import logging
+from collections.abc import Collection
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -12,11 +13,12 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from mlplatform.auth.api_key import ApiKey
 from mlplatform.auth.form_tokens import FormRefusedError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError, SignInRefusedError
 from mlplatform.errors import (
     BusyError,
     ConflictError,
+    ForbiddenError,
     InvalidInputError,
     ModelUnavailableError,
     NotFoundError,
@@ -33,6 +35,7 @@ from registry.errors import NoChampionError, RegistryError, RegistryUnavailableE
 log = logging.getLogger(__name__)
 REALM: Final = 'realm="mlplatform"'
 MAX_DETAIL_LENGTH: Final = 2000
+FORBIDDEN_TITLE: Final = "This may not be done"
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 UNPREFIXED_PATH: Final = "mlplatform.path"
 """Where the scope of a request holds its path without the prefix that a proxy shows the server under."""
@@ -43,10 +46,13 @@ PROBLEM_BY_ERROR: dict[type[Exception], tuple[int, str, str]] = {
     TooLargeError: (413, "too-large", "The input is over a limit"),
     NotFoundError: (404, "not-found", "Not known"),
     UnknownVersionError: (404, "not-found", "Not known"),
+    ForbiddenError: (403, "forbidden", FORBIDDEN_TITLE),
+    SignInRefusedError: (403, "forbidden", "You are not signed in"),
     FormRefusedError: (403, "forbidden", "This form cannot be taken"),
     ConflictError: (409, "conflict", "The state moved on"),
     AlertError: (409, "conflict", "The state moved on"),
     StoreUnavailableError: (503, "store-unavailable", "The database is away"),
+    ProviderUnavailableError: (503, "provider-unavailable", "The sign-in provider is away"),
     BusyError: (503, "busy", "The server is busy"),
     RecordingError: (503, "recording-unavailable", "Answers cannot be recorded"),
     RegistryUnavailableError: (503, "registry-unavailable", "The model registry is away"),
@@ -138,13 +144,19 @@ def duplicate_header_problem() -> JSONResponse:
     return problem_response(400, "ambiguous", "The request means two things", detail)
 
 
-def forbidden_problem(key: ApiKey, accepted_scopes: frozenset[str]) -> JSONResponse:
-    """403 for a key without any of these scopes."""
-    named = " or ".join(sorted(accepted_scopes))
-    detail = f"key {key.id} has {', '.join(key.scopes)}; this needs {named}"
-    answer = problem_response(403, "forbidden", "This key may not do that", detail)
-    answer.headers["www-authenticate"] = f'Bearer {REALM}, error="insufficient_scope", scope="{min(accepted_scopes)}"'
+def forbidden_problem(who: str, scopes: Collection[str], needed: str) -> JSONResponse:
+    """403 for a key or person without any of the scopes needed."""
+    detail = f"{who} has {', '.join(scopes) or 'no scope'}; this needs {needed}"
+    answer = problem_response(403, "forbidden", FORBIDDEN_TITLE, detail)
+    first = needed.partition(" ")[0]
+    answer.headers["www-authenticate"] = f'Bearer {REALM}, error="insufficient_scope", scope="{first}"'
     return answer
+
+
+def session_problem() -> JSONResponse:
+    """403 for a session that would change something without a form's token."""
+    detail = "somebody who signed in in a browser changes things by the forms of pages; programs show an API key"
+    return problem_response(403, "forbidden", FORBIDDEN_TITLE, detail)
 
 
 def cross_site_problem() -> JSONResponse:

@@ -8,6 +8,7 @@ from typing import Final
 
 import uvicorn
 
+from mlplatform.access_settings import LOOPBACK_HOSTS
 from mlplatform.alerting.links import http_url
 from mlplatform.context import create_context
 from mlplatform.host.console import echo
@@ -19,7 +20,7 @@ from mlplatform.serve.http1.connection_limits import ConnectionTable, limits_fro
 from mlplatform.serve.http1.graceful_shutdown import GracefulServer
 from mlplatform.serve.http1.http_protocol import HttpConnection
 from mlplatform.serve.inference.heatmaps import ProcessHeatmapRenderer
-from mlplatform.settings import LOOPBACK_HOSTS, Settings, load_settings
+from mlplatform.settings import Settings, load_settings
 
 LISTEN_BACKLOG: Final = 512
 """Connections that the system keeps while the event loop is busy."""
@@ -51,7 +52,9 @@ def startup_message(settings: Settings) -> tuple[dict[str, str], str]:
     """What is said at the start, for programs and for people: the address, who is let in, and a warning if anybody."""
     address = http_url(settings.host, settings.port)
     if settings.requires_keys:
-        return {"address": address, "auth": "on"}, f"API server on {address}, for API keys (`platform keys create`)"
+        people = f" and people who sign in at {settings.oidc_issuer}" if settings.oidc_issuer else ""
+        text = f"API server on {address}, for API keys (`platform keys create`){people}"
+        return {"address": address, "auth": "on"}, text
     if settings.host in LOOPBACK_HOSTS:
         return {"address": address, "auth": "off"}, f"API server on {address}"
     warning = "WARNING: bound beyond loopback without authentication (PLATFORM_AUTH=off): anybody may use everything"

@@ -113,7 +113,7 @@ class Database:
 
     def newer_schema_message(self, current: str | None) -> str:
         """What is wrong with tables at a revision that this version does not know, and what to do."""
-        head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+        head = _migrations().get_current_head()
         return (
             f"the database {self.url} has the tables of a newer version of the platform: they are at revision "
             f"{current}, this version knows {head} as the newest. Install the newer version here, or name another "
@@ -124,7 +124,7 @@ class Database:
         """The revision the database is at, and the newest this code knows."""
         with self.read() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-        return current, ScriptDirectory.from_config(_alembic_config()).get_current_head()
+        return current, _migrations().get_current_head()
 
     def close(self) -> None:
         """Give every connection back."""
@@ -263,9 +263,20 @@ def _alembic_config() -> Config:
     return config
 
 
+def _migrations() -> ScriptDirectory:
+    """The migrations of this code. Raises StoreUnavailableError where none can be read: that says nothing of tables."""
+    scripts = ScriptDirectory.from_config(_alembic_config())
+    if scripts.get_current_head() is None:
+        raise StoreUnavailableError(
+            f"no migration can be read in {scripts.versions}, so nothing can be said of the tables: memory or file "
+            "descriptors are short, or the installation is incomplete. Free some, or install the package again"
+        )
+    return scripts
+
+
 def is_known_revision(revision: str | None) -> bool:
     """Whether this code has that revision of the tables; None is before the first."""
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+    known = {script.revision for script in _migrations().walk_revisions()}
     return revision is None or revision in known
 
 

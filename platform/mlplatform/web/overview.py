@@ -8,6 +8,7 @@ from markupsafe import Markup
 from sqlalchemy import Connection
 
 from mlplatform.alerting import alert_records, evaluations, outbox
+from mlplatform.auth.caller import ANONYMOUS, Caller
 from mlplatform.context import AppContext
 from mlplatform.operations.queries import probation_standing
 from mlplatform.promotion import approvals, probations, promotion_history
@@ -59,12 +60,13 @@ class ModelCard:
     accuracy: Markup
 
 
-def overview_page(context: AppContext) -> str:
-    """The page; each model costs the same dozen queries, whatever its traffic."""
+def overview_page(context: AppContext, caller: Caller = ANONYMOUS) -> str:
+    """The page with the models that the caller may see; each costs the same dozen queries, whatever its traffic."""
     now, period = context.clock(), time_range(DEFAULT_RANGE)
     with context.database.read() as connection:
         names = dict.fromkeys([context.model_name, *promotion_history.promoted_models(connection)])
-        cards = [load_card(connection, context, name, period, now) for name in list(names)[:MAX_MODELS]]
+        seen = [name for name in names if caller.may_see(name)][:MAX_MODELS]
+        cards = [load_card(connection, context, name, period, now) for name in seen]
     cards.sort(key=lambda card: HEALTH_ORDER.index(card.health.state))
     return render_page(
         "overview.html",

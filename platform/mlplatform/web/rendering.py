@@ -22,6 +22,7 @@ NAVIGATION: Final = (
     ("Rules", "rules"),
     ("Audit", "audit"),
     ("API", "docs"),
+    ("Account", "account"),
 )
 """The pages of every page's head, with their addresses below the root."""
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from mlplatform.alerting import outbox
+from mlplatform.alerting.notice_builder import ERROR_PERIOD, version_error_thumbnails
 from mlplatform.alerting.notifications import enqueue_alert_notice
 from mlplatform.context import AppContext
 from mlplatform.monitoring.evaluate import evaluate
@@ -205,7 +206,7 @@ def test_what_is_resolved_needs_no_pictures_and_no_acknowledgement(misread: AppC
     data = body_for(misread, "events")["data"]
     assert isinstance(data, dict)
     assert (data["confused"], data["worst_errors"]) == ([], [])
-    assert list(data["links"]) == ["Dashboard", "Model"]
+    assert list(data["links"]) == ["Alert", "Dashboard", "Model"]
 
 
 def test_a_receiver_of_groups_is_told_which_alerts_fire_on(misread: AppContext) -> None:
@@ -227,3 +228,12 @@ def test_no_channel_keeps_its_address_in_the_outbox(misread: AppContext) -> None
     kept_text = json.dumps([message.payload for message in notices(misread)])
     for hidden in (SECRET, "slack.test", "events.test", "receiver.test", "hidden-path", "hidden-token", "push.test"):
         assert hidden not in kept_text
+
+
+def test_notices_about_a_version_show_what_it_was_wrong_about(misread: AppContext) -> None:
+    now = misread.clock()
+    with misread.database.read() as connection:
+        shown = version_error_thumbnails(connection, misread, "digits", 1, now - ERROR_PERIOD, now)
+        assert version_error_thumbnails(connection, misread, "digits", 2, now - ERROR_PERIOD, now) == ()
+    assert shown
+    assert all(each.caption.startswith("v1: ") and each.png for each in shown)

@@ -1,5 +1,6 @@
 """`platform audit`."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mlplatform.promotion import promotion_history
 from mlplatform.store.tables.audit import audit_log
 from monitors.statistics.review_sampling import SamplingPlan
 from tests.support.command_line import Command
+from tests.support.label_studio import annotation, choice, exported
 from tests.support.platform_world import prediction, recorded
 from tests.support.version_folder import DIGITS
 
@@ -67,6 +69,24 @@ def test_nothing_to_review_is_said_and_writes_nothing(platform: Command, store: 
     said = platform("audit", "next", "--reviewer", "ada", "--out", str(tmp_path / "none"))
     assert (said.code, said.out) == (0, "nothing waits for review\n")
     assert not (tmp_path / "none").exists()
+
+
+def test_inputs_go_to_label_studio_and_come_back_as_labels(platform: Command, drawn: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "ls"
+    words = ("label-studio", "export", "--out", str(out), "--limit", "2", "--hold", "3d")
+    files = [str(out / "tasks.json"), str(out / "labelling.xml")]
+    assert platform(*words, "--json").json == {"tasks": 2, "files": files}
+    assert "exists; import it into Label Studio" in platform(*words).err
+    data = [task["data"] for task in json.loads((out / "tasks.json").read_text())]
+    assert {each["prediction_id"] for each in data} < set(drawn)
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps(exported(*((each, [annotation(n, choice("7"))]) for n, each in enumerate(data)))))
+    assert platform("label-studio", "import", str(export), "--json").json["audit"] == 2
+    assert platform("label-studio", "import", str(export)).out == (
+        "0 audit, 0 review, 2 repeated, 0 late, 0 erased, 0 skipped, 0 undecided\n"
+    )
+    assert platform(*words[:-1], "soon").code == 2
+    assert "not open" in platform("label-studio", "export", "--queue", "t", "--out", str(tmp_path / "b")).err
 
 
 def test_an_unknown_task_and_a_missing_sheet_are_errors(platform: Command, store: AppContext, tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from tests.support.command_line import Command
 HEAVY = ("torch", "mlflow", "evidently", "pandas", "sqlalchemy", "fastapi", "numpy", "apscheduler")
 COMMANDS = {
     "feedback import",
+    *("label-studio export", "label-studio import"),
     "retention status",
     "retention run",
     "retention erase",
-    *("demo", "up", "train", "retrain", "serve", "watch", "mlflow", "check", "status", "init", "doctor"),
+    *("demo", "up", "train", "retrain", "serve", "watch", "mlflow", "check", "status", "init", "doctor", "open"),
     *("data fetch", "alerts list", "alerts ack", "alerts silence", "alerts schema"),
     *("alerts silences", "alerts unsilence"),
     *("alerts test", "alerts explain", "alerts backtest", "audit status", "audit next", "audit submit"),

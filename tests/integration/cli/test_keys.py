@@ -30,6 +30,14 @@ def test_a_key_is_shown_once_and_then_known_by_its_id_only() -> None:
     assert "ada" in run.invoke(app, ["keys", "list"]).stdout
 
 
+def test_a_key_may_be_limited_to_models() -> None:
+    words = ["--scope", "predict:digits", "--scope", "audit:churn", "--scope", "predict:churn"]
+    made = run.invoke(app, ["keys", "create", "ada", *words, "--json"])
+    assert json.loads(made.stdout)["scopes"] == ["predict:churn", "predict:digits", "audit:churn"]
+    [row] = json.loads(run.invoke(app, ["keys", "list", "--json"]).stdout)
+    assert row["scopes"] == "predict:churn, predict:digits, audit:churn"
+
+
 def test_a_revoked_key_is_listed_as_such_and_revoked_once() -> None:
     key = json.loads(run.invoke(app, ["keys", "create", "ada", "--scope", "admin", "--json"]).stdout)
     assert json.loads(run.invoke(app, ["keys", "revoke", key["id"], "--json"]).stdout)["state"] == "revoked"
@@ -39,7 +47,15 @@ def test_a_revoked_key_is_listed_as_such_and_revoked_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["ada", "--scope", "write"], [" ", "--scope", "audit"], ["a" * 101, "--scope", "audit"]]
+    "words",
+    [
+        ["ada", "--scope", "write"],
+        ["ada", "--scope", "predict:"],
+        ["ada", "--scope", "predict:di gits"],
+        ["ada", "--scope", "write:digits"],
+        [" ", "--scope", "audit"],
+        ["a" * 101, "--scope", "audit"],
+    ],
 )
 def test_a_key_that_makes_no_sense_is_not_made(words: list[str]) -> None:
     assert isinstance(run.invoke(app, ["keys", "create", *words]).exception, InvalidInputError)

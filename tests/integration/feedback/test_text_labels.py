@@ -87,7 +87,7 @@ def test_labels_are_checked_kept_in_one_form_and_counted_by_length(reading: AppC
         sliced = outcomes.newest_label_counts(
             connection, "digits", 1, now - timedelta(hours=1), now, ["audit"], {"client": "client"}
         )
-        assert {(cell.truth, cell.label): cell.n for cell in sliced[""]} == counted
+        assert {(cell.truth, cell.label): cell.n for cell in sliced} == counted
         [shown] = inputs_of_cell(
             connection, "digits", 1, ("length 5", "wrong by 0.6"), now - timedelta(hours=1), now, 5
         )
@@ -190,5 +190,5 @@ def test_the_longest_text_may_wait_for_its_prediction(context: AppContext) -> No
     text, reviewer = ("".join(rng.choices(wide, k=length)) for length in (MAX_SEQUENCE_BYTES // 4, 200))
     waiting = SubmittedLabel("0" * 64, text, "correction", reviewer, context.clock())
     with context.database.write() as connection:
-        add_pending(connection, [waiting, waiting], context.clock())
+        add_pending(connection, [waiting, waiting], "digits", context.clock())
         assert count_pending(connection) == 1

@@ -184,6 +184,7 @@ def test_a_backtest_of_pictures_replays_no_columns(context: AppContext) -> None:
     assert not any("by the hour" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_the_report_of_drift_shows_each_column_beside_the_first_days(watched: AppContext, tmp_path: Path) -> None:
     for hour in range(48):
         answer_rows(watched, customers(20, hour, older=0.9 if hour >= 40 else 0.0), START + hour * HOUR)

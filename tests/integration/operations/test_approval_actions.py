@@ -10,7 +10,7 @@ from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError, InvalidInputError, NotFoundError
 from mlplatform.ids import uuid7
 from mlplatform.operations.approval_actions import approve_version, reject_version
-from mlplatform.operations.operator_actions import quarantine_version
+from mlplatform.operations.operator_actions import promote_version, quarantine_version
 from mlplatform.promotion import approvals
 from mlplatform.promotion.approvals import Approval
 from mlplatform.promotion.promotion_service import promotion_service
@@ -98,6 +98,18 @@ def test_an_approved_candidate_is_champion_by_the_name_of_who_approved(world: Ap
     assert "promoted" in kinds(world)
     with pytest.raises(NotFoundError, match=r"version 2 .* does not wait"):
         approve_version(world, 2, "ann")
+
+
+@pytest.mark.both_databases
+def test_a_candidate_that_waits_is_promoted_past_its_approval_by_force_alone(world: AppContext) -> None:
+    retrained(world, 2)
+    assert isinstance(world.catalog, FakeCatalog)
+    world.catalog.add("digits", 2, {"gate": "promote"})
+    with pytest.raises(ConflictError, match=r"version 2 waits for approval until .*`platform models approve 2`"):
+        promote_version(world, 2, "now", "ann", force=False)
+    assert (champion(world), approvals_of(world)[0].state) == (1, "waiting")
+    promote_version(world, 2, "now", "ann", force=True)
+    assert (champion(world), approvals_of(world)[0].state, approvals_of(world)[0].decided_by) == (2, "approved", "ann")
 
 
 @pytest.mark.both_databases

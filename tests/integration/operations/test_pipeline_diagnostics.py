@@ -7,6 +7,7 @@ import pytest
 from mlplatform.context import AppContext, create_context
 from mlplatform.errors import SettingsError
 from mlplatform.operations.doctor.pipeline_diagnostics import import_pipeline
+from mlplatform.operations.scaffold import rules_for
 from mlplatform.settings import Settings
 from tests.support.diagnostics_world import look
 
@@ -41,10 +42,17 @@ def test_a_built_in_pipeline_is_not_imported(deployment: AppContext) -> None:
 
 def test_a_model_that_nothing_here_makes_is_told_of_its_retrainings(deployment: AppContext) -> None:
     adopted = deployment.replace(settings=deployment.settings.model_copy(update={"model": "leavers"}))
+    adopted.settings.alerts_file.write_text(rules_for("leavers", "table"))
     [(mark, text)] = look(adopted, "pipeline")
-    assert mark == "note"
+    assert mark == "problem"
     assert "nothing here makes versions of leavers" in text
-    assert "`action: none`" in text
+    assert "the retrainings that accuracy-drop ask for will fail: write `action: none`" in text
+
+    adopted.settings.alerts_file.write_text(rules_for("leavers", "table", retrains=False))
+    rewritten = adopted.replace(settings=adopted.settings)
+    [(mark, text)] = look(rewritten, "pipeline")
+    assert mark == "note"
+    assert text.endswith("An adopted model is served and watched without")
 
 
 def test_a_pipeline_of_ones_own_is_imported_elsewhere_and_its_output_harms_nothing(tmp_path: Path, parts: str) -> None:

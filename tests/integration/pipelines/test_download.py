@@ -8,6 +8,7 @@ import io
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -20,13 +21,9 @@ import pytest
 from pipelines.datasets import download, idx_files
 from pipelines.datasets.download import DownloadProgress, DownloadSource, fetch
 from pipelines.errors import DataError, MissingDataError
+from tests.support.data_files import idx_bytes
 
 NAMES = (*idx_files.TRAIN_FILES, *idx_files.TEST_FILES)
-
-
-def encoded(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes()
 
 
 class Mirror:
@@ -43,7 +40,7 @@ class Mirror:
 
 
 def files(*mirrors: str) -> tuple[dict[str, bytes], DownloadSource]:
-    contents = {name: encoded(np.full(4, index, np.uint8)) for index, name in enumerate(NAMES)}
+    contents = {name: idx_bytes(np.full(4, index, np.uint8)) for index, name in enumerate(NAMES)}
     sums = {n: hashlib.md5(c, usedforsecurity=False).hexdigest() for n, c in contents.items()}
     return {name: gzip.compress(content) for name, content in contents.items()}, DownloadSource("some", sums, mirrors)
 
@@ -130,12 +127,56 @@ def test_a_cut_file_of_a_real_server_is_not_kept(tmp_path: Path, served: tuple[s
     assert list((tmp_path / "to").iterdir()) == []
 
 
+def archive(member: bytes = b"zipped") -> tuple[bytes, DownloadSource]:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as opened:
+        opened.writestr("gzip/wanted.gz", gzip.compress(member))
+        opened.writestr("gzip/other.gz", bytes(100))
+    digest = hashlib.md5(packed.getvalue(), usedforsecurity=False).hexdigest()
+    source = DownloadSource("some", {"all.zip": digest}, ("https://one/",), suffix="", members=("gzip/wanted.gz",))
+    return packed.getvalue(), source
+
+
+def test_of_an_archive_the_wanted_members_are_kept_alone(tmp_path: Path) -> None:
+    packed, source = archive()
+    mirror, told = Mirror({"https://one/all.zip": packed}), list[DownloadProgress]()
+    for state in ("fetched", "present"):
+        [path] = fetch(source, tmp_path, mirror, told.append)
+        assert gzip.decompress(path.read_bytes()) == b"zipped"
+        assert (told[-1].file, told[-1].state) == ("all.zip", state)
+    assert mirror.asked == ["https://one/all.zip"]
+    path.write_bytes(path.read_bytes()[:-3])
+    fetch(source, tmp_path, mirror)
+    assert gzip.decompress(path.read_bytes()) == b"zipped", "a cut member is brought again"
+    assert [each.name for each in tmp_path.iterdir()] == ["wanted.gz"]
+
+
+def test_an_archive_with_another_checksum_or_too_long_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed, source = archive()
+    with pytest.raises(MissingDataError, match=r"all\.zip has MD5 .* put its files into"):
+        fetch(source, tmp_path, Mirror({"https://one/all.zip": packed[:-1] + b"x"}))
+    monkeypatch.setattr(download, "CHUNK_BYTES", 16)
+    monkeypatch.setattr(download, "MAX_ARCHIVE_BYTES", 64)
+    with pytest.raises(MissingDataError, match="has MD5"):
+        fetch(source, tmp_path, Mirror({"https://one/all.zip": packed}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_not_zipped_is_checked_as_it_is(tmp_path: Path) -> None:
+    digest = hashlib.md5(b"plain", usedforsecurity=False).hexdigest()
+    source = DownloadSource("some", {"x.mat": digest}, ("https://one/",), suffix="")
+    [path] = fetch(source, tmp_path, Mirror({"https://one/x.mat": b"plain"}))
+    assert (path.name, path.read_bytes()) == ("x.mat", b"plain")
+
+
 def test_every_source_names_encrypted_addresses_and_whole_checksums() -> None:
-    assert set(download.DOWNLOAD_SOURCES) == {"mnist", "qmnist", "usps"}
+    assert set(download.DOWNLOAD_SOURCES) == {"emnist", "mnist", "qmnist", "svhn", "usps"}
     for each in download.DOWNLOAD_SOURCES.values():
         assert all(address.startswith("https://") for address in each.mirrors)
         assert all(len(digest) == 32 for digest in each.checksums.values())
-    with pytest.raises(MissingDataError, match="'cats' is not known; known: mnist, qmnist, usps"):
+    with pytest.raises(MissingDataError, match="'cats' is not known; known: emnist, mnist, qmnist, svhn, usps"):
         download.find_source("cats")
 
 

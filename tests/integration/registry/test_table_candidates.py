@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,6 +46,33 @@ def _make(pipeline: Pipeline, champion: Champion | None, tracking: TrackingStore
     return make_candidate(_spec(pipeline, champion), tracking, catalog)
 
 
+SERVING = """
+import sys
+from pathlib import Path
+import mlplatform.serve.app, mlplatform.serve.run_server
+from mlplatform.settings import load_settings
+from pipelines.engines.inference_engine import EngineConfig
+from pipelines.inputs.codec_of import codec_of
+from pipelines.loading import load_engine
+from registry.model_package import read_contract
+assert load_settings().pipeline == sys.argv[2]
+folder = Path(sys.argv[1])
+contract = read_contract(folder)
+row = [None] * len(contract.inputs.columns)
+batch = codec_of(contract.inputs).batch_of([row])
+assert load_engine(folder, contract, EngineConfig())(batch).shape == (1, 2)
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def _loaded_by_a_server(folder: Path, pipeline: str) -> set[str]:
+    """The top-level modules of a process that answers a row of this version, where the settings name its pipeline."""
+    settings = {"PLATFORM_PIPELINE": pipeline, "PLATFORM_MODEL": "churn"}
+    command = [sys.executable, "-c", SERVING, str(folder), pipeline]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | settings)
+    return set(done.stdout.split())
+
+
 @pytest.mark.slow
 def test_the_examples_file_becomes_versions_that_are_compared(
     tmp_path: Path, tracking: TrackingStore, catalog: Catalog
@@ -66,6 +95,10 @@ def test_the_examples_file_becomes_versions_that_are_compared(
     card = (catalog.version("churn", first.version)).description
     assert f"names another class than the fitted model on 0 of {len(validation)} rows" in card
     assert "Not stated by the owner." in card
+
+    assert _loaded_by_a_server(folder, name).isdisjoint(
+        {"mlplatform_pipeline_file_churn", "sklearn", "pandas", "torch", "skl2onnx", "skops", "lightgbm", "xgboost"}
+    )
 
     after = find_pipeline(name, _write_customers(tmp_path / "after", "2026-10-31"))
     assert after.contract.inputs != contract.inputs  # other ranges, one plan more: rows of both are alike all the same

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -28,7 +29,6 @@ from mlplatform.retention.apply_retention import (
     erase_subject,
     retention_policy,
 )
-from mlplatform.retention.erasure import FORGOTTEN_SUBJECTS
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
 from mlplatform.store.tables.alerting import outbox as outbox_rows
@@ -37,7 +37,7 @@ from mlplatform.store.tables.feedback import outcomes as judged_rows
 from mlplatform.store.tables.feedback import review_claims, review_verdicts
 from mlplatform.store.tables.predictions import predictions, review_samples, shadow_prediction_rows
 from mlplatform.store.tables.promotion import rollouts
-from pipelines.data import is_holdout
+from pipelines.data import FORGOTTEN_GROUPS, is_holdout
 from tests.support.platform_world import START, prediction, recorded
 from tests.support.store_rows import count_rows, verify_audit_log
 from tests.support.table_world import answer_rows, promote_table
@@ -207,6 +207,11 @@ def test_what_is_about_a_subject_goes_whoever_sent_it(context: AppContext) -> No
     assert left(context) == sorted([other, nobody])
     [entry] = [each for each in entries(context) if each["action"] == "erase-subject"]
     assert "ada" not in str(entry)
+    guessed = {sha256(text).hexdigest()[:16] for text in (b"ada", b"subject ada", b"subject/ada")}
+    assert entry["subject"].removeprefix("subject/") not in guessed, "a list of all names does not tell who it was"
+    erase_subject(context, "ada", "dpo")
+    again = [each["subject"] for each in entries(context) if each["action"] == "erase-subject"]
+    assert again == [entry["subject"]] * 2, "whoever has the database can look up whether ada was erased"
     with pytest.raises(InvalidInputError, match="about nobody"):
         erase_subject(context, "", "dpo")
 
@@ -224,7 +229,7 @@ def test_a_forgotten_subject_stays_on_its_side_of_a_retraining(context: AppConte
     assert apply_retention(context, "watcher").blotted == 0
     with context.database.read() as connection:
         left = {side: find(connection, key).subject for side, key in keys.items()}
-    assert left == FORGOTTEN_SUBJECTS
+    assert left == FORGOTTEN_GROUPS
     assert all(is_holdout(subject) is side for side, subject in left.items())
 
 

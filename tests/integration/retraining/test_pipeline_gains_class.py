@@ -45,6 +45,7 @@ def with_blanks(split: Split) -> Split:
     return Split(**{name: widened(name) for name in ("train", "validation", "golden", "stream")})
 
 
+@pytest.mark.slow
 def test_a_candidate_that_knows_a_new_class_is_for_a_person_to_promote_and_breaks_nothing(bars: AppContext) -> None:
     split = bars_split(60)
     first = bars_family(split)

@@ -86,6 +86,7 @@ def test_all_that_one_feed_says_of_a_changed_world_is_learnt(
     assert {each.reason for each in rows.excluded} <= {"near-duplicate of a held image", "suspicious"}
 
 
+@pytest.mark.slow
 def test_one_clients_labels_recover_a_changed_world_as_twelve_clients_did(
     context: AppContext, split: Split, champion: Champion
 ) -> None:

@@ -62,6 +62,7 @@ def training_context(tmp_path: Path, sqlite_template: Path) -> Iterator[AppConte
     database.close()
 
 
+@pytest.mark.slow
 def test_a_queued_retraining_is_carried_out_and_the_next_training_is_compared_with_its_champion(
     training_context: AppContext, family: Pipeline
 ) -> None:
@@ -344,6 +345,7 @@ def ruled(context: AppContext, retraining: str) -> AppContext:
     return AppContext(settings, context.clock, **places)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_winner_waits_for_a_person_where_that_is_asked_for(training_context: AppContext, family: Pipeline) -> None:
     training_context = ruled(training_context, "{promote: approval, approval_timeout: 2d}")
     row = claimed(training_context)
@@ -377,6 +379,7 @@ def test_a_dry_run_asks_nobody(training_context: AppContext, family: Pipeline) -
         assert approvals.latest_approvals(connection, "bars") == []
 
 
+@pytest.mark.slow
 def test_a_candidate_that_the_gate_cannot_judge_is_tried_in_the_shadow_where_that_is_asked_for(
     training_context: AppContext, family: Pipeline
 ) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, MetaData, Table, event, text
 
 from mlplatform.audit import audit_entries
 from mlplatform.errors import SettingsError, StoreUnavailableError
-from mlplatform.store.database import Database, _alembic_config, before_commit, insert_new
+from mlplatform.store.database import Database, _alembic_config, before_commit, insert_new, is_known_revision
 from mlplatform.store.tables.audit import audit_log
 from mlplatform.store.tables.feedback import outcomes
 from mlplatform.store.tables.predictions import inputs
@@ -137,6 +137,18 @@ def test_tables_of_a_newer_version_are_left_alone_and_said_to_be_that(database: 
     finally:
         with database.write() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = :known"), {"known": known})
+
+
+def test_migrations_that_cannot_be_read_say_nothing_of_the_tables(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "versions").mkdir()
+    config = _alembic_config()
+    config.set_main_option("script_location", str(tmp_path))
+    monkeypatch.setattr("mlplatform.store.database._alembic_config", lambda: config)
+    for ask in (database.upgrade, database.revision, lambda: is_known_revision("0001")):
+        with pytest.raises(StoreUnavailableError, match=r"no migration can be read.*install the package again"):
+            ask()
 
 
 def test_entries_from_before_the_chain_are_chained_as_they_are_found(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_pages_that_wait_for_mlflow_keep_no_label_and_no_other_page_waiting(
     [key] = recorded(lite.database, prediction(lite.clock()))
     label = {"prediction_id": key, "label": "3", "source": "delayed"}
     with running(server) as client:
-        for path in ("/retrainings", "/versions", "/rules"):
+        for path in ("/", "/v1/models", "/retrainings", "/versions", "/rules"):
             assert client.get(path).status_code == 503
         assert client.get("/alerts").status_code == 200
         assert client.post("/v1/feedback", json=label).json()[0]["outcome"] == "recorded"

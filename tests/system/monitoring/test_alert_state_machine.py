@@ -357,4 +357,4 @@ class AlertMachine(PlatformMachine):
 
 @pytest.mark.timeout(600 * DEPTH)
 def test_alerts_keep_their_promises_whatever_happens(sqlite_template: Path) -> None:
-    drive(AlertMachine, sqlite_template, examples=25, steps=30)
+    drive(AlertMachine, sqlite_template, examples=15, steps=30)

@@ -372,4 +372,4 @@ def quiet() -> Iterator[None]:
 @pytest.mark.timeout(600 * DEPTH)
 def test_retrainings_keep_their_promises_whatever_happens(sqlite_template: Path) -> None:
     with quiet():
-        drive(RetrainingMachine, sqlite_template, examples=25, steps=40)
+        drive(RetrainingMachine, sqlite_template, examples=15, steps=40)

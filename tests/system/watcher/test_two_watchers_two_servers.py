@@ -13,17 +13,16 @@ from mlplatform.retraining import retraining_queue
 from mlplatform.store.tables.alerting import evaluations
 from tests.support.platform_processes import World, on_postgres
 from tests.support.traffic import Ledger, client_of
+from tests.support.watcher_process import COPIES
 
 SLOTS = int(os.environ.get("PLATFORM_TEST_TOGETHER_SLOTS", "4"))
 """How many evaluations both watchers compete for after the retraining."""
 
 
-@pytest.mark.timeout(900)  # a whole retraining beside all the other processes
 def test_two_of_each_share_the_work_on_sqlite(world: World) -> None:
     share_the_work(world)
 
 
-@pytest.mark.timeout(900)  # a whole retraining beside all the other processes
 @pytest.mark.postgres
 def test_two_of_each_share_the_work_on_postgres(world: World) -> None:
     with on_postgres(world) as moved:
@@ -43,7 +42,7 @@ def share_the_work(world: World) -> None:
         for port, ledger in zip(ports, ledgers, strict=True):
             clients.enter_context(client_of(f"http://127.0.0.1:{port}", ledger, pause=0.1))
         for number in (1, 2):
-            world.start_watcher(f"watcher-{number}")
+            world.start_watcher(f"watcher-{number}", COPIES)
 
         def retrained() -> bool:
             with world.context.database.read() as connection:

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlplatform.auth.api_key import ApiKey, generate, parse, validate_scopes
-from mlplatform.errors import InvalidInputError
+from mlplatform.auth.api_key import ApiKey, generate, parse
 from tests.support.platform_world import START
 
 TEXT, SHOWN = generate()
@@ -40,21 +39,8 @@ def test_a_key_with_the_id_of_another_does_not_prove_it() -> None:
     assert not replace(other, id=KEY.id).matches(KEY)
 
 
-def test_a_key_allows_its_scopes_and_an_admins_everything() -> None:
-    assert KEY.allows({"predict", "audit"})
-    assert not KEY.allows({"audit"})
-    assert replace(KEY, scopes=("admin",)).allows({"audit"})
-
-
 def test_a_key_is_dead_once_revoked_or_expired() -> None:
     assert KEY.inactive_reason(START) == ""
     assert replace(KEY, expires_at=START).inactive_reason(START - timedelta(seconds=1)) == ""
     assert replace(KEY, expires_at=START).inactive_reason(START) == "expired"
     assert replace(KEY, expires_at=START, revoked_at=START).inactive_reason(START) == "revoked"
-
-
-def test_scopes_are_put_in_order_and_unknown_ones_refused() -> None:
-    assert validate_scopes(["audit", "predict", "audit"]) == ("predict", "audit")
-    for wrong in (["write"], []):
-        with pytest.raises(InvalidInputError, match="predict, feedback, audit, review, admin"):
-            validate_scopes(wrong)

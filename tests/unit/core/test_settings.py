@@ -1,5 +1,6 @@
 """Settings: where values come from, and what a wrong one is told."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 
 from mlplatform.errors import SettingsError
 from mlplatform.operations.scaffold import render_env_example
+from mlplatform.scopes import parse_group_scopes
 from mlplatform.settings import Settings, load_settings
 
 
@@ -124,3 +126,68 @@ def test_a_heartbeat_slower_than_its_limit_is_refused_before_it_closes_living_re
 def test_a_commit_that_is_waited_for_cannot_be_dropped() -> None:
     with pytest.raises(SettingsError, match="drop-oldest forgets"):
         load_settings(recording="sync", spool_full="drop-oldest")
+
+
+SIGN_IN = {
+    "oidc_issuer": "https://id.example.org",
+    "oidc_client_id": "mlplatform",
+    "oidc_client_secret": "s3cret",
+    "oidc_groups": "ml-team=audit,review;cn=ops,ou=groups=operate:digits",
+    "public_url": "https://ml.example.org",
+}
+
+
+def test_a_server_where_people_sign_in_asks_who_calls() -> None:
+    assert not load_settings().requires_keys
+    made = load_settings(**SIGN_IN)
+    assert made.requires_keys
+    assert made.read_client_secret() == "s3cret"
+    assert "s3cret" not in repr(made)
+    assert "s3cret" not in made.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"oidc_client_id": ""}, "needs PLATFORM_OIDC_CLIENT_ID as well"),
+        ({"oidc_groups": ""}, "needs PLATFORM_OIDC_GROUPS as well"),
+        ({"public_url": ""}, "needs PLATFORM_PUBLIC_URL"),
+        ({"public_url": "ml.example.org"}, "needs PLATFORM_PUBLIC_URL"),
+        ({"auth": "off"}, "PLATFORM_AUTH=off asks nobody"),
+        ({"oidc_issuer": "http://id.example.org"}, "PLATFORM_OIDC_ISSUER='http://id.example.org'"),
+        ({"oidc_issuer": "id.example.org"}, "is not the https address of a provider"),
+        ({"oidc_issuer": "https://[x"}, "PLATFORM_OIDC_ISSUER"),
+        ({"oidc_groups": "ml-team=write"}, "scope 'write' is not known"),
+        ({"oidc_groups": "ml-team"}, "'ml-team' is no group with its scopes"),
+        ({"oidc_groups": "=audit"}, "'=audit' is no group with its scopes"),
+        ({"oidc_groups": "a=audit;a=review"}, "group 'a' stands twice"),
+        ({"oidc_groups": "a=audit,"}, "scope '' is not known"),
+        ({"oidc_scope": "email"}, "must name openid"),
+        ({"oidc_session_hours": 0}, "PLATFORM_OIDC_SESSION_HOURS=0"),
+        ({"oidc_client_secret_file": "secret"}, "not both"),
+    ],
+    ids=str,
+)
+def test_a_sign_in_that_cannot_work_is_told(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)) as caught:
+        load_settings(**{**SIGN_IN, **changes})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_secret_is_read_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    made = load_settings(**{**SIGN_IN, "oidc_client_secret": None, "oidc_client_secret_file": path})
+    with pytest.raises(SettingsError, match=r"SECRET_FILE=.* cannot be read"):
+        made.read_client_secret()
+    path.write_text("\n")
+    with pytest.raises(SettingsError, match="is empty; write the secret into it"):
+        made.read_client_secret()
+    path.write_text("from a file\n")
+    assert made.read_client_secret() == "from a file"
+
+
+def test_scopes_of_groups_are_read_with_the_names_of_directories() -> None:
+    assert parse_group_scopes(str(SIGN_IN["oidc_groups"])) == {
+        "ml-team": ("audit", "review"),
+        "cn=ops,ou=groups": ("operate:digits",),
+    }

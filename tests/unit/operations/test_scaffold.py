@@ -7,6 +7,7 @@ from dotenv import dotenv_values
 
 from mlplatform.errors import ConflictError
 from mlplatform.operations.scaffold import (
+    Task,
     default_text,
     render_env_example,
     rules_template,
@@ -83,6 +84,14 @@ def test_variables_are_found_with_their_defaults() -> None:
 def test_a_setting_without_a_default_is_shown_empty() -> None:
     assert default_text(Settings.model_fields["data_dir"]) == ""
     assert default_text(Settings.model_fields["home"]) == "var"
+
+
+@pytest.mark.parametrize("task", ["images", "table"])
+def test_no_rule_asks_for_retrainings_of_what_nothing_here_makes(tmp_path: Path, task: Task) -> None:
+    write_scaffold(tmp_path, force=False, model="leavers", task=task, retrains=False)
+    rules = {rule.name: rule.action for rule in load_rules(tmp_path / "alerts.yaml", {}).rules}
+    assert rules["accuracy-drop"] == "none"
+    assert "retrain" not in rules.values()
 
 
 def test_the_rules_are_for_the_model_of_the_settings_and_for_a_table_by_day(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ ERRORS = ("EMFILE", "ENFILE", "EIO", "ENOMEM", "EACCES", "EINTR", "ENOSPC", "ERO
 
 
 def _knocking(name: str) -> Callable[..., Any]:
-    real = getattr(Disk, name)
+    real = getattr(Faulty, name)
 
     def call(disk: Faulty, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the call takes and returns
         disk.knock(name)
@@ -101,6 +101,7 @@ def lived_through(root: Path, call: str, error: str, fails: Callable[[int], bool
     assert RowQuarantine(root).list_files() == []
     assert rows_lost_since(root, START.replace(year=2000)) == 0
     assert inspect_spools(root) == []
+    assert (disk.wrong_closes, disk.open_descriptors) == ([], set()), "each descriptor is closed once"
     return disk
 
 
@@ -147,6 +148,7 @@ def test_a_server_that_closes_amid_faults_ends_and_the_next_one_has_its_rows(tmp
         time.sleep(0.002)
     heir.close()
     assert set(table.rows) == set(ids)
+    assert disk.wrong_closes == [], "each descriptor is closed once"
     assert (inspect_spools(tmp_path), RowQuarantine(tmp_path).list_files()) == ([], [])
 
 
@@ -164,7 +166,7 @@ def test_a_loss_that_cannot_be_written_down_yet_is_written_down_later(tmp_path: 
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("call", ["open", "lock", "status", "append"])
+@pytest.mark.parametrize("call", ["open", "lock", "fstat", "append"])
 def test_a_refused_row_that_cannot_be_set_aside_yet_is_kept_and_set_aside_once(
     tmp_path: Path, call: str, error: str
 ) -> None:
@@ -185,6 +187,8 @@ def test_a_refused_row_that_cannot_be_set_aside_yet_is_kept_and_set_aside_once(
     assert recorder.flush(20)
     disk.heal()
     counts = recorder.close()
+    assert disk.failed > 0, "the call is made"
     assert (counts.recorded, counts.failed, counts.queued, counts.set_aside) == (2, 1, 0, 1)
+    assert (disk.wrong_closes, disk.open_descriptors) == ([], set()), "each descriptor is closed once"
     [aside] = RowQuarantine(tmp_path).list_files()
     assert (aside.name, aside.rows, aside.damaged) == ("refused.rows", 1, 0)

@@ -25,6 +25,10 @@ from monitors.rules.block_unit import LABEL_UNIT
 NINETY_DAYS: Final = timedelta(days=90)
 
 
+class TooManySlotsError(SettingsError):
+    """The replay would evaluate more slots than it may."""
+
+
 @dataclass(frozen=True)
 class BacktestAlert:
     """An alert that would have fired, or did; `labels` is what its stream had read since the alarm before."""
@@ -82,8 +86,8 @@ def run_backtest(
 ) -> BacktestResult:
     """Replay the rules over the last so long; with `label_by_label` those that decide by blocks once more without.
 
-    Raises SettingsError for rules about another model, a length of nothing, or more than `max_slots` slots, before any
-    is replayed; NotFoundError before the first champion.
+    Raises SettingsError for rules about another model or a length of nothing, TooManySlotsError for more than
+    `max_slots` slots, before any is replayed; NotFoundError before the first champion.
     """
     if config.model != context.model_name:
         raise SettingsError(
@@ -96,7 +100,7 @@ def run_backtest(
     with context.database.read() as connection:
         counted = count_slots(connection, config, now - period, now)
         if max_slots is not None and counted is not None and counted[0] > max_slots:
-            raise SettingsError(
+            raise TooManySlotsError(
                 f"it would evaluate {counted[0]:,} slots, and at most {max_slots:,} are replayed here: a replay begins "
                 f"where the versions of that time first served, {counted[1]:%Y-%m-%d %H:%M} UTC"
             )

@@ -19,9 +19,15 @@ from datetime import datetime, timedelta
 from typing import IO, Any, Final
 
 from mlplatform.context import AppContext, create_context
-from mlplatform.errors import BusyError, PlatformError, SettingsError
+from mlplatform.errors import BusyError, PlatformError
 from mlplatform.host.parent_death import end_with_parent
-from mlplatform.monitoring.backtest.backtest import BacktestAlert, BacktestResult, RuleSummary, run_backtest
+from mlplatform.monitoring.backtest.backtest import (
+    BacktestAlert,
+    BacktestResult,
+    RuleSummary,
+    TooManySlotsError,
+    run_backtest,
+)
 from mlplatform.serialization import to_jsonable
 from mlplatform.settings import Settings
 from monitors.errors import RulesError
@@ -198,10 +204,11 @@ def _carry_out(order: Mapping[str, Any]) -> DraftOutcome:
         context = create_context(shortened).replace(clock=lambda: now)
         result = run_backtest(context, config, timedelta(seconds=order["seconds"]), max_slots=limits.slots)
         return DraftOutcome(result=_cut(result, limits.alarms))
+    except TooManySlotsError as error:
+        return DraftOutcome(refusal=f"{error}. {_ADVICE}")
     except (PlatformError, RegistryError) as error:
         if not _is_out_of_memory():
-            too_many = isinstance(error, SettingsError) and "slots" in str(error)
-            return DraftOutcome(refusal=f"{error}. {_ADVICE}" if too_many else str(error))
+            return DraftOutcome(refusal=str(error))
     except MemoryError:
         pass
     return DraftOutcome(refusal=f"the history needs more than {limits.memory_mb} MiB. {_ADVICE}")

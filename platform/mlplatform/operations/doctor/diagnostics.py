@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
+from mlplatform.access_settings import LOOPBACK_HOSTS
 from mlplatform.alerting import outbox
 from mlplatform.audit import checkpoints
 from mlplatform.audit.checkpoint_verification import find_contradictions
@@ -21,6 +22,7 @@ from mlplatform.operations.doctor.class_label_diagnostics import check_class_lab
 from mlplatform.operations.doctor.column_diagnostics import check_columns
 from mlplatform.operations.doctor.detection_diagnostics import check_budgets, check_detection, check_label_reading
 from mlplatform.operations.doctor.pipeline_diagnostics import check_pipeline
+from mlplatform.operations.doctor.sign_in_diagnostics import check_sign_in
 from mlplatform.operations.label_status import label_status, last_evaluated_retraining, status_sentences
 from mlplatform.operations.operator_actions import describe_keys
 from mlplatform.operations.queries import clock_faults
@@ -31,7 +33,7 @@ from mlplatform.recording.spool import directory
 from mlplatform.recording.spool.loss_ledger import LOSS_FILE, rows_lost_since
 from mlplatform.recording.spool.quarantined_rows import RowQuarantine
 from mlplatform.retraining.label_use import is_quota_starved
-from mlplatform.settings import LOOPBACK_HOSTS, Settings
+from mlplatform.settings import Settings
 from mlplatform.store import leases, tasks
 from mlplatform.store.database import Database, database_file, is_known_revision
 from mlplatform.store.file_identity import may_be_running, read_replacements
@@ -287,6 +289,7 @@ def _api_access(context: AppContext) -> Iterator[tuple[str, str]]:
         return
     working = sum(key.state == "works" for key in describe_keys(context))
     yield "ok" if working else "note", f"the API asks for keys; {working} work (`platform keys create` makes one)"
+    yield from check_sign_in(context)
 
 
 @needs_current_store

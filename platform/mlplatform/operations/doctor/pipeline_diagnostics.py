@@ -12,6 +12,7 @@ from mlplatform.context import AppContext
 from mlplatform.errors import ModelUnavailableError, SettingsError
 from mlplatform.operations.doctor.check_requirements import schema_is_current
 from mlplatform.promotion import promotion_history
+from mlplatform.retraining.training_pipeline import may_make_model
 from pipelines.discovery import pipeline_names
 from registry.errors import RegistryError
 from registry.model_contract import ModelContract, same_rows
@@ -35,18 +36,11 @@ class ImportedPipeline:
 def check_pipeline(context: AppContext) -> Iterator[tuple[str, str]]:
     """Whether the pipeline can be imported, makes the model that is served, and still takes what its champion takes."""
     named, model = context.settings.pipeline, context.model_name
+    if not may_make_model(context.settings):
+        yield from _without_pipeline(context)
+        return
     if named in pipeline_names():
-        if named == model:
-            yield "ok", f"{named} is built in"
-        else:
-            yield (
-                "note",
-                (
-                    f"nothing here makes versions of {model}: PLATFORM_PIPELINE={named} makes those of {named}. An "
-                    "adopted model is served and watched without, but retrainings of its rules will fail: write "
-                    "`action: none` into them, or a pipeline of that name"
-                ),
-            )
+        yield "ok", f"{named} is built in"
         return
     pipeline = import_pipeline(named, context.settings.data_dir)
     listed = ", ".join(pipeline.packages[:MAX_PACKAGES]) + ("…" if len(pipeline.packages) > MAX_PACKAGES else "")
@@ -63,6 +57,24 @@ def check_pipeline(context: AppContext) -> Iterator[tuple[str, str]]:
     champion = _champion_contract(context)
     if champion is not None:
         yield from _differences(champion, pipeline.contract)
+
+
+def _without_pipeline(context: AppContext) -> Iterator[tuple[str, str]]:
+    """What it means that nothing here makes versions of the model: a problem where a rule asks for them."""
+    named, model = context.settings.pipeline, context.model_name
+    why = f"nothing here makes versions of {model}: PLATFORM_PIPELINE={named} makes those of {named}"
+    exists = context.settings.alerts_file.exists()
+    asking = [rule.name for rule in context.rules.rules if rule.action == "retrain"] if exists else []
+    if not asking:
+        yield "note", f"{why}. An adopted model is served and watched without"
+        return
+    yield (
+        "problem",
+        (
+            f"{why}, and the retrainings that {', '.join(asking)} ask for will fail: write `action: none` "
+            "into these rules, or a pipeline of that name (docs/how-to/add-a-table-pipeline.md)"
+        ),
+    )
 
 
 def import_pipeline(name: str, data: Path | None = None, seconds: float = IMPORT_SECONDS) -> ImportedPipeline:

@@ -43,12 +43,13 @@ class HeldSpool:
         try:
             if erase:
                 self.spool.erase()
-                spool_locks.remove_spool_folder(disk, self.spool.folder, self.lock)
-                return
-            self.spool.close()
+                spool_locks.remove_spool_folder(disk, self.spool.folder)
+            else:
+                self.spool.close()
         except OSError as error:
             log.warning("%s is not removed yet: %s", self.spool.folder, error)
-        disk.close(self.lock)
+        finally:
+            disk.close(self.lock)
 
 
 @dataclass(frozen=True)
@@ -222,9 +223,11 @@ class SpoolDirectory:
     def _discard_folder(self, folder: Path, lock: int) -> None:
         """Remove a folder that holds nothing yet."""
         try:
-            spool_locks.remove_spool_folder(self.disk, folder, lock)
+            spool_locks.remove_spool_folder(self.disk, folder)
         except OSError as error:
             log.warning("%s is empty and stays: %s", folder, error)
+        finally:
+            self.disk.close(lock)
 
     def _sync_folder(self, folder: Path) -> None:
         file = self.disk.open(folder)

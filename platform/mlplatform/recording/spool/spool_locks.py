@@ -74,13 +74,10 @@ def owner_instance(disk: Disk, folder: Path) -> str:
     return disk.read_all(folder / LOCK_FILE).decode(errors="replace") or folder.name
 
 
-def remove_spool_folder(disk: Disk, folder: Path, lock: int) -> None:
-    """Remove an empty folder and its lock. Raises OSError; the lock is released either way."""
-    try:
-        disk.unlink(folder / LOCK_FILE)
-        disk.remove_folder(folder)
-    finally:
-        disk.close(lock)
+def remove_spool_folder(disk: Disk, folder: Path) -> None:
+    """Remove an empty folder with its lock file; whoever holds the lock closes it afterwards. Raises OSError."""
+    disk.unlink(folder / LOCK_FILE)
+    disk.remove_folder(folder)
 
 
 def _has_rows(disk: Disk, folder: Path) -> bool:

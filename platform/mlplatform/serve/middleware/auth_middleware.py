@@ -1,25 +1,39 @@
 """Authenticates, authorises and rate-limits requests; one that may not pass is answered here.
 
 Everything is decided from method, path and headers, before a body is read, and from memory: no database is asked on
-the way. A path that SCOPE_RULES does not name is closed to all but admins, so a new route is never open by accident.
+the way. A path that `scope_rules` does not name is closed to all but admins, so a new route is never open by accident.
 """
 
 import asyncio
 import base64
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastapi.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlplatform.auth import api_key
-from mlplatform.auth.api_key import SCOPES
 from mlplatform.auth.api_key_cache import ApiKeyCache
-from mlplatform.auth.caller import ANONYMOUS, CALLER_SCOPE_KEY, Caller
+from mlplatform.auth.caller import ANONYMOUS, CALLER_SCOPE_KEY, Caller, scopes_for
 from mlplatform.auth.rate_limit import RateDecision, RateLimiter, client_network
 from mlplatform.clock import Clock
+from mlplatform.errors import StoreUnavailableError
+from mlplatform.scopes import granted_models
+from mlplatform.serve.middleware.scope_rules import (
+    AUDIT_SCOPES,
+    KEY_SIGN_IN_PATH,
+    MUTATING_GETS,
+    SAFE_METHODS,
+    SIGN_IN_PATH,
+    Reach,
+    is_api,
+    model_reach,
+    required_scopes,
+)
+from mlplatform.serve.middleware.session_auth import SessionAuth
 from mlplatform.serve.problem_details import (
     REALM,
     accepts_html,
@@ -27,70 +41,17 @@ from mlplatform.serve.problem_details import (
     duplicate_header_problem,
     forbidden_problem,
     problem_response,
+    session_problem,
     wrong_host_problem,
 )
 
 log = logging.getLogger(__name__)
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-PUBLIC_PATHS: Final = frozenset(
-    {"/healthz", "/readyz", "/health", "/ping", "/v2/health/live", "/v2/health/ready", "/favicon.ico"}
-)
-"""What load balancers and orchestrators ask, who carry no key."""
-PUBLIC_PREFIXES: Final = ("/assets/",)
-"""The package's own style and script, which the page of a refusal loads as well."""
-_READ, _WRITE = frozenset({"GET", "HEAD"}), frozenset({"POST"})
-_ANY: Final = frozenset(SCOPES)
-AUDIT_SCOPES: Final = frozenset({"audit"})
-"""Who may see how the server does."""
-REVIEW_SCOPES: Final = frozenset({"review"})
-"""Who may label by hand, and need not see what the model answered."""
-SCOPE_RULES: Final[tuple[tuple[str, frozenset[str], frozenset[str]], ...]] = (
-    ("/v1/predict", _WRITE, frozenset({"predict"})),
-    ("/v1/explain", _WRITE, frozenset({"predict", "audit"})),
-    ("/v1/predictions", _READ, frozenset({"predict", "feedback", "audit"})),
-    ("/v1/feedback", _WRITE, frozenset({"feedback"})),
-    ("/v1/audit", _READ, AUDIT_SCOPES),
-    ("/v1/models", _READ, AUDIT_SCOPES),
-    ("/v1/retrainings", _READ, AUDIT_SCOPES),
-    ("/v1/evaluations", _READ, AUDIT_SCOPES),
-    ("/v2", _READ | _WRITE, frozenset({"predict"})),
-    ("/invocations", _WRITE, frozenset({"predict"})),
-    ("/version", _READ, frozenset({"predict"})),
-    ("/metrics", _READ, AUDIT_SCOPES),
-    ("/alerts", _READ, AUDIT_SCOPES),
-    ("/models", _READ, AUDIT_SCOPES),
-    ("/review", _READ, AUDIT_SCOPES | REVIEW_SCOPES),
-    ("/review", _WRITE, REVIEW_SCOPES),
-    ("/versions", _READ, AUDIT_SCOPES),
-    ("/retrainings", _READ, AUDIT_SCOPES),
-    ("/rules", _READ | _WRITE, AUDIT_SCOPES),
-    ("/audit", _READ, AUDIT_SCOPES),
-    ("/keys", _READ, AUDIT_SCOPES),
-    ("/docs", _READ, _ANY),
-    ("/redoc", _READ, _ANY),
-    ("/openapi.json", _READ, _ANY),
-    ("/static-offline-docs", _READ, _ANY),
-)
-MUTATING_GETS: Final = frozenset({"/v1/audit/next"})
-"""What is asked with GET and changes something all the same: answers are held for whoever asks."""
-_ADMIN: Final = frozenset({"admin"})
+AWAY: Final = ("store-unavailable", "The database is away")
 UNKNOWN_KEY_WAIT_SECONDS: Final = 1.0
 """How long a request with an unknown key waits for the keys to be read again: it may have been made just now."""
 FAILURES_PER_SECOND: Final = 0.5
 FAILURE_BURST: Final = 20
 """So many requests without a good key are told so at once; more are slowed down."""
-
-
-def required_scopes(method: str, path: str) -> frozenset[str]:
-    """The scopes of which one is enough; none for what is open to everybody."""
-    if method in _READ and (path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)):
-        return frozenset()
-    if path == "/" and method in _READ:
-        return AUDIT_SCOPES
-    for prefix, methods, scopes in SCOPE_RULES:
-        if method in methods and (path == prefix or path.startswith(f"{prefix}/")):
-            return scopes
-    return _ADMIN
 
 
 @dataclass(frozen=True)
@@ -100,6 +61,8 @@ class AuthPolicy:
     Without `api_key_cache` no key is asked for, without `rate_limiter` nobody is limited.
     """
 
+    model: str
+    """The served model, which scopes may be limited to."""
     api_key_cache: ApiKeyCache | None
     rate_limiter: RateLimiter | None
     hosts: frozenset[str]
@@ -107,6 +70,7 @@ class AuthPolicy:
     origins: frozenset[str]
     clock: Clock
     failure_limiter: RateLimiter
+    sessions: SessionAuth | None = None
     on_refused: Callable[[int], None] = lambda _status: None
 
 
@@ -129,6 +93,8 @@ class AuthMiddleware:
             if name in _SINGLE_VALUE_HEADERS:
                 is_duplicate = is_duplicate or name in headers
                 headers[name] = value.decode("latin-1")
+            elif name == b"cookie":  # which a proxy may have split
+                headers[name] = "; ".join(filter(None, (headers.get(name), value.decode("latin-1"))))
         response, decision = (
             (duplicate_header_problem(), None) if is_duplicate else await self._authorize(scope, headers)
         )
@@ -140,26 +106,30 @@ class AuthMiddleware:
 
     async def _authorize(
         self, scope: Scope, headers: Mapping[bytes, str]
-    ) -> tuple[JSONResponse | None, RateDecision | None]:
+    ) -> tuple[Response | None, RateDecision | None]:
         """What to answer instead of the app, and the token that was taken."""
         policy, method = self._policy, scope["method"]
         if policy.hosts and not policy.hosts & {_host(headers), "*"}:
             return wrong_host_problem(headers.get(b"host", "")), None
         accepted_scopes = required_scopes(method, scope["path"])
         if not accepted_scopes:
+            if scope["path"].startswith(f"{SIGN_IN_PATH}/") and not self._may_fail(_client_address(scope)):
+                return _too_many_problem("too many sign-ins from this address; wait"), None
             if b"authorization" in headers or b"x-api-key" in headers:
                 self._identify_optional_caller(scope, headers, _client_address(scope))
             return None, None
+        changes = method not in SAFE_METHODS or scope["path"] in MUTATING_GETS
         caller, by_browser = ANONYMOUS, True
         if policy.api_key_cache is not None:
-            text, by_browser = _credentials(headers)
-            key = await self._authenticate(policy.api_key_cache, text, _client_address(scope))
-            if isinstance(key, JSONResponse):
-                return _with_auth_challenge(key, scope, text, _client_address(scope)), None
-            if not key.allows(accepted_scopes):
-                return forbidden_problem(key, accepted_scopes), None
-            caller = Caller(key.name, key.id)
-        changes = method not in SAFE_METHODS or scope["path"] in MUTATING_GETS
+            known = await self._identify(policy.api_key_cache, scope, headers)
+            if isinstance(known, Response):
+                return known, None
+            caller, by_browser = self._limited(known[0], accepted_scopes), known[1]
+            who = caller.name if caller.session_id else f"key {caller.key_id}"
+            if needed := self._missing_scope(caller, model_reach(scope["path"])):
+                return forbidden_problem(who, caller.scopes, needed), None
+            if caller.session_id and changes and is_api(scope["path"]):
+                return session_problem(), None
         if by_browser and self._is_cross_site(headers, with_password=policy.api_key_cache is not None, mutates=changes):
             return cross_site_problem(), None
         scope[CALLER_SCOPE_KEY] = caller
@@ -168,22 +138,57 @@ class AuthMiddleware:
         decision = policy.rate_limiter.acquire(caller.key_id or _client_address(scope))
         return (None if decision.allowed else self._rate_limit_problem(policy.rate_limiter, decision)), decision
 
+    async def _identify(
+        self, api_key_cache: ApiKeyCache, scope: Scope, headers: Mapping[bytes, str]
+    ) -> tuple[Caller, bool] | Response:
+        """Who asks, by a session or a key, and whether a browser adds that by itself; or why nobody is let in."""
+        text, by_browser = _credentials(headers)
+        sessions = self._policy.sessions
+        if sessions is not None and b"authorization" not in headers and b"x-api-key" not in headers:
+            try:
+                person = await sessions.find_caller(headers.get(b"cookie", "")) if api_key_cache.ready else None
+            except StoreUnavailableError:
+                return problem_response(503, *AWAY, "sessions cannot be checked yet; try again")
+            if person is not None:
+                return person, True
+            redirect = sessions.redirect(scope) if scope["path"] != KEY_SIGN_IN_PATH else None
+            if redirect is not None and api_key_cache.ready:
+                return redirect
+        address = _client_address(scope)
+        key = await self._authenticate(api_key_cache, text, address)
+        if isinstance(key, JSONResponse):
+            return _with_auth_challenge(key, scope, text, address)
+        return Caller(key.name, key.id, key.scopes), by_browser
+
+    def _may_fail(self, address: str) -> bool:
+        """Whether an address may ask once more without showing who it is."""
+        return self._policy.failure_limiter.acquire(address).allowed
+
+    def _limited(self, known: Caller, accepted_scopes: frozenset[str]) -> Caller:
+        """The caller with the models that this request may be about."""
+        models = granted_models(known.scopes, accepted_scopes)
+        return replace(known, models=models, needed=tuple(sorted(accepted_scopes)))
+
+    def _missing_scope(self, caller: Caller, reach: Reach) -> str:
+        """The scopes of which the caller lacks every one; empty where it may go on."""
+        if caller.models is None or (reach == "any" and caller.models):
+            return ""
+        if not caller.models:
+            return scopes_for(caller.needed, "")
+        if reach == "all":
+            return f"{scopes_for(caller.needed, '')} for every model"
+        return "" if self._policy.model in caller.models else scopes_for(caller.needed, self._policy.model)
+
     async def _authenticate(
         self, api_key_cache: ApiKeyCache, credentials: str, address: str
     ) -> api_key.ApiKey | JSONResponse:
         """The key that a text is; or why it opens nothing."""
         if not api_key_cache.ready:
-            return problem_response(
-                503, "store-unavailable", "The database is away", "keys cannot be checked yet; try again"
-            )
+            return problem_response(503, *AWAY, "keys cannot be checked yet; try again")
         presented = api_key.parse(credentials)
         key = None if presented is None else api_key_cache.find(presented)
-        if key is None and not self._policy.failure_limiter.acquire(address).allowed:
-            answer = problem_response(
-                429, "too-many", "Too many requests", "too many requests without a good key; wait"
-            )
-            answer.headers["retry-after"] = "2"
-            return answer
+        if key is None and not self._may_fail(address):
+            return _too_many_problem("too many requests without a good key; wait")
         if key is None and presented is not None:
             key = await self._recheck_unknown_key(api_key_cache, presented)
         if key is None:
@@ -213,8 +218,10 @@ class AuthMiddleware:
         key = terms.api_key_cache.find(presented)
         if key is None:
             terms.failure_limiter.acquire(address)
-        elif not key.inactive_reason(terms.clock()) and key.allows(AUDIT_SCOPES):
-            scope[CALLER_SCOPE_KEY] = Caller(key.name, key.id)
+            return
+        caller = self._limited(Caller(key.name, key.id, key.scopes), AUDIT_SCOPES)
+        if not key.inactive_reason(terms.clock()) and not self._missing_scope(caller, "served"):
+            scope[CALLER_SCOPE_KEY] = caller
 
     def _is_cross_site(self, headers: Mapping[bytes, str], *, with_password: bool, mutates: bool) -> bool:
         """Whether a browser sends this for a page of another site, which it does with the user's credentials.
@@ -260,6 +267,12 @@ _SINGLE_VALUE_HEADERS: Final = frozenset(
     }
 )
 """Headers that have one meaning: a request in which one stands twice means two things, and is refused."""
+
+
+def _too_many_problem(detail: str) -> JSONResponse:
+    answer = problem_response(429, "too-many", "Too many requests", detail)
+    answer.headers["retry-after"] = "2"
+    return answer
 
 
 def _rate_headers(limiter: RateLimiter, decision: RateDecision) -> dict[str, str]:

@@ -7,11 +7,16 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
+from mlplatform.access_settings import LOOPBACK_HOSTS
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.auth.rate_limit import RateLimiter
+from mlplatform.auth.sessions import Sessions
 from mlplatform.clock import Clock
-from mlplatform.serve.middleware.auth_middleware import FAILURE_BURST, FAILURES_PER_SECOND, AuthPolicy, required_scopes
-from mlplatform.settings import LOOPBACK_HOSTS, Settings
+from mlplatform.serve.middleware.auth_middleware import FAILURE_BURST, FAILURES_PER_SECOND, AuthPolicy
+from mlplatform.serve.middleware.scope_rules import required_scopes
+from mlplatform.serve.middleware.session_auth import SessionAuth
+from mlplatform.serve.session_cookies import session_cookies
+from mlplatform.settings import Settings
 
 LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
@@ -22,15 +27,23 @@ SECURITY_SCHEMES: Final[dict[str, dict[str, str]]] = {
 
 
 def auth_policy(
-    settings: Settings, api_key_cache: ApiKeyCache, clock: Clock, on_refused: Callable[[int], None]
+    settings: Settings,
+    api_key_cache: ApiKeyCache,
+    sessions: Sessions | None,
+    clock: Clock,
+    on_refused: Callable[[int], None],
 ) -> AuthPolicy:
     """Who is let in, by the settings; `on_refused` is called with the status of each refusal."""
     return AuthPolicy(
+        model=settings.model_name,
         api_key_cache=api_key_cache if settings.requires_keys else None,
         rate_limiter=_build_rate_limiter(settings),
         hosts=allowed_hosts(settings),
         origins=frozenset(settings.cors_origins),
         clock=clock,
+        sessions=None
+        if sessions is None
+        else SessionAuth(sessions, session_cookies(settings), api_key_cache.is_ended, settings.root_path),
         failure_limiter=RateLimiter(FAILURES_PER_SECOND, FAILURE_BURST, time.monotonic),
         on_refused=on_refused,
     )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 
@@ -10,6 +10,7 @@ from mlplatform.context import AppContext
 from mlplatform.monitoring.report_files import inline_scripts
 from mlplatform.operations import queries
 from mlplatform.serve.openapi_examples import response_example
+from mlplatform.serve.routes.model_limits import check_evaluation
 from mlplatform.serve.routes.predictions import PathId
 from mlplatform.serve.schemas import PROBLEM_RESPONSES
 
@@ -25,8 +26,9 @@ def evaluations_router(context: AppContext, route_class: type[APIRoute]) -> APIR
         response_class=HTMLResponse,
         responses=response_example("<!doctype html>...", "text/html"),
     )
-    def report(evaluation_id: PathId) -> HTMLResponse:
+    def report(evaluation_id: PathId, request: Request) -> HTMLResponse:
         """Evidently's HTML report of an evaluation, while it is kept; that of each alert is kept with the alert."""
+        check_evaluation(context, request, evaluation_id)
         page = inline_scripts(queries.find_report(context, evaluation_id))
         return HTMLResponse(page, headers={"Content-Security-Policy": REPORT_CSP})
 

@@ -198,7 +198,8 @@ def recorded_predictions_router(
         Of a picture `Accept: image/png` asks for the overlay alone.
         """
         if body.prediction_id is not None and body.image is None and body.row is None:
-            await route_limiter.run(_load_recorded, context, recorder, body.prediction_id, _load_row)
+            row = await route_limiter.run(_load_recorded, context, recorder, body.prediction_id, _load_row)
+            caller_of(request).check_model(row.model_name, f"prediction {body.prediction_id}")
         rendered = await explanation_limiter.run(explanations.explain, body)
         if rendered.png and "image/png" in request.headers.get("accept", ""):
             return Response(rendered.png, media_type="image/png")
@@ -209,15 +210,18 @@ def recorded_predictions_router(
         response_class=Response,
         responses=response_example("the PNG's bytes", "image/png"),
     )
-    def image(prediction_id: PathId) -> Response:
+    def image(prediction_id: PathId, request: Request) -> Response:
         """The picture of a recorded prediction, as PNG."""
-        png = _load_recorded(context, recorder, prediction_id, _load_png)
+        model, png = _load_recorded(context, recorder, prediction_id, _load_png)
+        caller_of(request).check_model(model, f"prediction {prediction_id}")
         return Response(png, media_type="image/png")
 
     @router.get("/v1/predictions/{prediction_id}", responses=response_example(DETAIL_EXAMPLE))
-    def prediction(prediction_id: PathId) -> PredictionDetail:
+    def prediction(prediction_id: PathId, request: Request) -> PredictionDetail:
         """A recorded prediction and its current labels."""
-        return _load_recorded(context, recorder, prediction_id, queries.load_prediction)
+        detail = _load_recorded(context, recorder, prediction_id, queries.load_prediction)
+        caller_of(request).check_model(detail.model.name, f"prediction {prediction_id}")
+        return detail
 
     return router
 
@@ -248,7 +252,8 @@ def _load_row(context: AppContext, prediction_id: str) -> PredictionRecord:
         return prediction_records.find(connection, prediction_id)
 
 
-def _load_png(context: AppContext, prediction_id: str) -> bytes:
+def _load_png(context: AppContext, prediction_id: str) -> tuple[str, bytes]:
+    """The model that was asked, and the picture."""
     with context.database.read() as connection:
         row = prediction_records.find(connection, prediction_id)
-        return prediction_records.load_image(connection, row.image_hash)
+        return row.model_name, prediction_records.load_image(connection, row.image_hash)

@@ -13,6 +13,7 @@ from mlplatform.auth.form_tokens import FormTokens
 from mlplatform.context import AppContext
 from mlplatform.operations.operator_actions import cancel_retraining, request_retraining
 from mlplatform.serve.routes.form_body import FormBody, check_confirmed, form_actor, required_reason
+from mlplatform.serve.routes.model_limits import check_retraining
 from mlplatform.serve.routes.predictions import PathId
 from mlplatform.web import retraining_pages
 from mlplatform.web.rendering import PAGE_HEADERS
@@ -35,6 +36,7 @@ def retraining_pages_router(context: AppContext, form_tokens: FormTokens, route_
     @page_route("/retrainings/{retraining_id}")
     def retraining(retraining_id: PathId, request: Request) -> HTMLResponse:
         """One retraining: why, how far, what it learnt from, the gate's findings."""
+        check_retraining(context, request, retraining_id)
         token = form_tokens.issue(caller_of(request))
         html = retraining_pages.retraining_page(context, curves, retraining_id, token)
         return HTMLResponse(html, headers=PAGE_HEADERS)
@@ -52,6 +54,7 @@ def retraining_pages_router(context: AppContext, form_tokens: FormTokens, route_
     ) -> RedirectResponse:
         """Cancel a queued or running retraining; the champion stays."""
         check_confirmed(form)
+        check_retraining(context, request, retraining_id)
         cancel_retraining(context, retraining_id, form_actor(request))
         return RedirectResponse(f"../{retraining_id}", status_code=303)
 

@@ -13,6 +13,7 @@ from mlplatform.retraining import retraining_queue
 from mlplatform.retraining.retraining_queue import RetrainingState, RetrainingTrigger
 from mlplatform.schema_base import ApiModel
 from mlplatform.serve.openapi_examples import ID, TIMESTAMP, response_example
+from mlplatform.serve.routes.model_limits import check_retraining
 from mlplatform.serve.routes.predictions import PathId
 from mlplatform.serve.routes.request_body import JsonBody
 from mlplatform.serve.schemas import PROBLEM_RESPONSES, IsoTime, JsonObject, RetrainIn, RetrainOut
@@ -96,14 +97,16 @@ def retraining_router(context: AppContext, thread_pool: ThreadPool, route_class:
         return RetrainOut(id=retraining_id, joined=not is_new)
 
     @router.get("/v1/retrainings/{retraining_id}", responses=response_example(RETRAINING_EXAMPLE))
-    def retraining(retraining_id: PathId) -> RetrainingOut:
+    def retraining(retraining_id: PathId, request: Request) -> RetrainingOut:
         """A retraining: its state, progress, verdict and candidate."""
+        check_retraining(context, request, retraining_id)
         with context.database.read() as connection:
             return RetrainingOut.model_validate(retraining_queue.find(connection, retraining_id), from_attributes=True)
 
     @router.delete("/v1/retrainings/{retraining_id}", status_code=204)
     def cancel(retraining_id: PathId, request: Request) -> None:
         """Cancel a queued or running retraining; the champion stays."""
+        check_retraining(context, request, retraining_id)
         cancel_retraining(context, retraining_id, caller_of(request).name or "api")
 
     return router

@@ -17,6 +17,7 @@ from mlplatform.feedback import review_session
 from mlplatform.feedback.review_session import Verdict, VerdictKind, check_reviewer
 from mlplatform.schema_base import NO_NUL_PATTERN
 from mlplatform.serve.routes.form_body import FormBody
+from mlplatform.serve.routes.model_limits import check_prediction
 from mlplatform.serve.routes.predictions import PathId
 from mlplatform.web import review_page
 from mlplatform.web.rendering import PAGE_HEADERS
@@ -49,6 +50,7 @@ def review_router(context: AppContext, form_tokens: FormTokens, route_class: typ
     @router.get("/review/{queue_id}/inputs/{prediction_id}", response_class=Response)
     def picture(queue_id: PathId, prediction_id: PathId, request: Request, reviewer: Name = "") -> Response:  # noqa: ARG001 - an address below the queue's
         """The picture of an input that the reviewer holds or spoke about, and of no other."""
+        check_prediction(context, request, prediction_id)
         view = review_session.load_held_item(context, prediction_id, _reviewer(request, reviewer)).view
         if view.png is None:
             raise NotFoundError(f"prediction {prediction_id!r} was made for a row of a table, which has no picture")

@@ -17,6 +17,7 @@ from mlplatform.serve.routes.form_body import FormBody
 from mlplatform.web import rules_page
 from mlplatform.web.rendering import PAGE_HEADERS
 from mlplatform.web.rule_forecasts import RuleForecasts
+from monitors.errors import RulesError
 from monitors.rules.quantities import parse_duration
 
 MAX_DRAFT_LENGTH: Final = 60_000
@@ -34,6 +35,7 @@ def rules_router(
     @page_route("/rules")
     def rules(request: Request) -> HTMLResponse:
         """Each rule as loaded, its state, what it can find, and the form for a draft."""
+        _check_rules(context, request)
         html = rules_page.rules_page(context, forecasts.current(), form_tokens.issue(caller_of(request)))
         return HTMLResponse(html, headers=PAGE_HEADERS)
 
@@ -43,9 +45,19 @@ def rules_router(
         periods = [value for value, _ in rules_page.PERIODS]
         if form["period"] not in periods:
             raise InvalidInputError(f"period {form['period'][:40]!r} is none; there are: {', '.join(periods)}")
+        _check_rules(context, request)
         outcome = drafts.run(context, form["draft"], parse_duration(form["period"]))
         draft = rules_page.Draft(form["draft"], form["period"], outcome)
         html = rules_page.rules_page(context, forecasts.current(), form_tokens.issue(caller_of(request)), draft)
         return HTMLResponse(html, headers=PAGE_HEADERS)
 
     return router
+
+
+def _check_rules(context: AppContext, request: Request) -> None:
+    """Raise ForbiddenError where the server's rules are those of a model that the caller may not see."""
+    try:
+        model = context.rules.model
+    except RulesError:
+        return  # the page says what is wrong with the file
+    caller_of(request).check_model(model, "the rules file")

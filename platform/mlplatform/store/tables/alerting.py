@@ -89,6 +89,7 @@ silences: Final = Table(
     time_column("until"),
     text_column("actor"),
     text_column("comment", default=""),
+    text_column("model", default=""),
 )
 
 outbox: Final = Table(

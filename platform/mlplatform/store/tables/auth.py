@@ -1,4 +1,4 @@
-"""The tables of API keys and of what all servers sign with."""
+"""The tables of API keys, of what all servers sign with, and of signed tokens that are good no more."""
 
 from typing import Final
 
@@ -27,3 +27,11 @@ server_secrets: Final = Table(
     Column("value", String(64), nullable=False),
     time_column("at"),
 )
+
+spent_tokens: Final = Table(
+    "spent_tokens",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    time_column("expires_at"),
+)
+"""Sign-ins that were completed and sessions that were ended, by id, until they would have expired by themselves."""

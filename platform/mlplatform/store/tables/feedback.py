@@ -41,7 +41,8 @@ pending_label_rows: Final = Table(
     time_column("received_at", index=True),
     text_column("key", default=""),
     Column("feed", String(200), nullable=False, server_default=""),
-    Index("uq_pending_labels_once", "prediction_id", "source", "reviewer", "label", "at", unique=True),
+    text_column("model_name", default=""),
+    Index("uq_pending_labels_once", "prediction_id", "source", "reviewer", "label", "at", "model_name", unique=True),
 )
 
 feedback_idempotency_keys: Final = Table(

@@ -22,13 +22,21 @@ from tests.support.platform_world import START
 DIGIT = Image.fromarray(np.pad(np.full((14, 6), 230, dtype=np.uint8), ((7, 7), (11, 11))))
 
 
-@pytest.fixture
-def explained(server: ApiServer, stocked: StockedCatalog, tmp_path: Path) -> ApiServer:
-    """Version 1 and 2 look at pictures with other weights, version 3 does not look; version 1 answers."""
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of three versions: 1 and 2 look at pictures with other weights, 3 does not look."""
+    folder = tmp_path_factory.mktemp("versions")
     for version, made in ((1, build_exportable(looking(1))), (2, build_exportable(looking(2))), (3, module(3))):
-        save_exportable(made, tmp_path / f"{version}.pt2")
-        stocked.stock(version, (tmp_path / f"{version}.pt2").read_bytes())
-    server.model_slot.swap(LoadedModel(NAME, 1, load_torch_engine(tmp_path / "1.pt2", CLASSES), START))
+        save_exportable(made, folder / f"{version}.pt2")
+    return folder
+
+
+@pytest.fixture
+def explained(server: ApiServer, stocked: StockedCatalog, files: Path) -> ApiServer:
+    """A server that answers with version 1 and can load the two others."""
+    for version in (1, 2, 3):
+        stocked.stock(version, (files / f"{version}.pt2").read_bytes())
+    server.model_slot.swap(LoadedModel(NAME, 1, load_torch_engine(files / "1.pt2", CLASSES), START))
     return server
 
 
@@ -54,11 +62,11 @@ def test_an_image_is_explained_as_numbers_and_as_a_picture(explained: ApiServer,
 
 
 def test_a_recorded_prediction_is_explained_by_the_version_that_made_it(
-    explained: ApiServer, client: httpx.Client, tmp_path: Path
+    explained: ApiServer, client: httpx.Client, files: Path
 ) -> None:
     made = client.post("/v1/predict", content=encoded(DIGIT), headers={"content-type": "image/png"}).json()
     [prediction] = made["predictions"]
-    explained.model_slot.swap(LoadedModel(NAME, 2, load_torch_engine(tmp_path / "2.pt2", CLASSES), START))
+    explained.model_slot.swap(LoadedModel(NAME, 2, load_torch_engine(files / "2.pt2", CLASSES), START))
     shown = ask(client, {"prediction_id": prediction["id"]}).json()
     assert (shown["model"]["version"], shown["answer"]) == (1, prediction["label"])
     assert shown["prediction_id"] == prediction["id"]
@@ -93,10 +101,8 @@ def test_what_cannot_be_explained_is_a_problem_with_words(
     assert words in answered.json()["detail"]
 
 
-def test_a_model_without_a_convolution_is_a_conflict(
-    explained: ApiServer, client: httpx.Client, tmp_path: Path
-) -> None:
-    explained.model_slot.swap(LoadedModel(NAME, 3, load_torch_engine(tmp_path / "3.pt2", CLASSES), START))
+def test_a_model_without_a_convolution_is_a_conflict(explained: ApiServer, client: httpx.Client, files: Path) -> None:
+    explained.model_slot.swap(LoadedModel(NAME, 3, load_torch_engine(files / "3.pt2", CLASSES), START))
     answered = ask(client, {"image": IMAGE})
     assert answered.status_code == 409
     assert "version 3 cannot be explained" in answered.json()["detail"]

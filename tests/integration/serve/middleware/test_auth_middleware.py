@@ -52,8 +52,8 @@ def test_a_key_opens_what_its_scope_says_however_it_is_shown(asked: httpx.Client
     assert asked.post("/v1/predict", json=BODY, headers=headers).status_code == 200
     answer = asked.post("/v1/retrain", json={}, headers=headers)
     assert answer.status_code == 403
-    assert 'error="insufficient_scope", scope="admin"' in answer.headers["www-authenticate"]
-    assert "has predict; this needs admin" in answer.json()["detail"]
+    assert 'error="insufficient_scope", scope="operate"' in answer.headers["www-authenticate"]
+    assert "has predict; this needs operate or retrain" in answer.json()["detail"]
     assert asked.post("/v1/retrain", json={}, headers=shown(key(locked, "admin"), kind)).status_code == 202
 
 
@@ -286,13 +286,13 @@ def test_a_link_from_elsewhere_opens_the_dashboard_and_a_foreign_page_does_not_l
 @pytest.mark.parametrize(
     "name", ["host", "authorization", "x-api-key", "origin", "content-type", "idempotency-key", "x-tensor-shape"]
 )
-def test_a_header_of_one_meaning_that_stands_twice_is_refused(client: httpx.Client, name: str) -> None:
+def test_a_header_of_one_meaning_that_stands_twice_is_refused(shared_client: httpx.Client, name: str) -> None:
     same = [(name, "127.0.0.1"), (name, "127.0.0.1")]
     others = [(name, "127.0.0.1"), (name, "evil.example")]
     for path, pairs in ((path, pairs) for path in ("/healthz", "/v1/models") for pairs in (same, others, others[::-1])):
-        answer = client.get(path, headers=pairs)
+        answer = shared_client.get(path, headers=pairs)
         assert (answer.status_code, answer.json()["type"]) == (400, "urn:mlplatform:problem:ambiguous")
-    assert client.get("/healthz", headers=[("accept", "text/html"), ("accept", "text/plain")]).status_code == 200
+    assert shared_client.get("/healthz", headers=[("accept", "text/html"), ("accept", "text/plain")]).status_code == 200
 
 
 def test_the_log_says_which_key_was_not_good_and_where_from_and_no_secret(

@@ -110,12 +110,12 @@ def chunked(megabytes: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("kind", ["application/json", "image/png", "multipart/form-data; boundary=x"])
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback", "/v1/retrain"])
-def test_a_large_body_is_a_413_on_every_route_in_every_form(client: httpx.Client, path: str, kind: str) -> None:
+def test_a_large_body_is_a_413_on_every_route_in_every_form(shared_client: httpx.Client, path: str, kind: str) -> None:
     headers = {"content-type": kind}
     for content in (FORM + MEGABYTE * 2, chunked(3)):
-        detail = problem(client.post(path, content=content, headers=headers), 413)
+        detail = problem(shared_client.post(path, content=content, headers=headers), 413)
         assert detail == "the body is over 1 MiB (PLATFORM_MAX_BODY_MB); send fewer images"
-    assert client.post("/v1/predict", json={"images": [GREY.tolist()]}).status_code == 200
+    assert shared_client.post("/v1/predict", json={"images": [GREY.tolist()]}).status_code == 200
 
 
 def test_a_hundred_megabytes_are_a_413_and_counted(client: httpx.Client) -> None:

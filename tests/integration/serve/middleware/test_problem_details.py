@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from mlplatform import errors
 from mlplatform.auth.form_tokens import FormRefusedError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError, SignInRefusedError
 from mlplatform.serve.problem_details import PROBLEM_BY_ERROR, add_error_handlers, problem_response
 from monitors.errors import AlertError
 from pipelines.errors import CorruptDataError, DataError, ModelUnreadableError
@@ -42,7 +43,10 @@ EXPECTED: list[tuple[Exception, int, str]] = [
     (errors.TooLargeError("x"), 413, "too-large"),
     (errors.NotFoundError("x"), 404, "not-found"),
     (UnknownVersionError("x"), 404, "not-found"),
+    (errors.ForbiddenError("x"), 403, "forbidden"),
     (FormRefusedError("x"), 403, "forbidden"),
+    (SignInRefusedError("x"), 403, "forbidden"),
+    (ProviderUnavailableError("x"), 503, "provider-unavailable"),
     (errors.ConflictError("x"), 409, "conflict"),
     (AlertError("x"), 409, "conflict"),
     (errors.StoreUnavailableError("x"), 503, "store-unavailable"),

@@ -7,24 +7,17 @@ from fastapi.routing import APIRoute
 
 from mlplatform.serve.api_server import ApiServer
 from mlplatform.serve.app import create_app
-from mlplatform.serve.middleware.auth_middleware import PUBLIC_PATHS, required_scopes
+from mlplatform.serve.middleware.scope_rules import PUBLIC_PATHS, model_reach, required_scopes
 
 ADMIN = frozenset({"admin"})
-TRIALS = {f"{method} /v1/models/x/{role}" for method in ("POST", "DELETE") for role in ("shadow", "canary")}
+VIEWERS = {"audit", "operate", "retrain"}
+TRIALS = {f"POST /v1/models/x/{role}" for role in ("shadow", "canary")}
 CLOSED = {
-    "POST /v1/retrain",
-    "DELETE /v1/retrainings/x",
     "POST /v1/models/x/approve",
     "POST /v1/models/x/reject",
-    "POST /alerts/x/acknowledge",
-    "POST /alerts/x/silence",
-    "POST /retrainings",
-    "POST /retrainings/x/cancel",
-    "POST /versions/rollback",
     "POST /versions/x/promote",
     "POST /versions/x/decision",
     "POST /versions/x/trial",
-    "POST /versions/x/trial/stop",
     "POST /versions/x/quarantine",
     *TRIALS,
 }
@@ -36,19 +29,32 @@ CLOSED = {
         ("POST", "/v1/predict", {"predict"}),
         ("POST", "/v1/predict/", {"predict"}),
         ("GET", "/v1/predict", ADMIN),
-        ("GET", "/v1/predictions/x/image", {"predict", "feedback", "audit"}),
+        ("GET", "/v1/predictions/x/image", {"predict", "feedback"} | VIEWERS),
         ("POST", "/v1/feedback", {"feedback"}),
         ("GET", "/v1/audit/next", {"audit"}),
+        ("POST", "/v1/review/label-studio", {"review"}),
+        ("POST", "/v1/review/label-studio/tasks", {"review"}),
         ("GET", "/review/draw", {"audit", "review"}),
         ("POST", "/review/draw", {"review"}),
-        ("GET", "/", {"audit"}),
+        ("GET", "/", VIEWERS),
         ("HEAD", "/metrics", {"audit"}),
         ("POST", "/v2/models/digits/infer", {"predict"}),
         ("GET", "/v2/health/live", set()),
         ("GET", "/assets/style.css", set()),
         ("POST", "/assets/style.css", ADMIN),
         ("GET", "/assets", ADMIN),
-        ("HEAD", "/models/digits/inputs", {"audit"}),
+        ("HEAD", "/models/digits/inputs", VIEWERS),
+        ("POST", "/v1/retrain", {"operate", "retrain"}),
+        ("DELETE", "/v1/retrainings/x", {"operate", "retrain"}),
+        ("POST", "/retrainings/x/cancel", {"operate", "retrain"}),
+        ("POST", "/alerts/x/silence", {"operate"}),
+        ("POST", "/versions/rollback", {"operate"}),
+        ("POST", "/versions/7/trial/stop", {"operate"}),
+        ("DELETE", "/v1/models/7/canary", {"operate"}),
+        ("POST", "/versions/7/trial", ADMIN),
+        ("POST", "/versions/7/promote", ADMIN),
+        ("POST", "/versions/7/promote/trial/stop", ADMIN),
+        ("GET", "/keys", {"audit"}),
         ("POST", "/models/digits", ADMIN),
         ("POST", "/healthz", ADMIN),
         ("GET", "/v1/predictor", ADMIN),
@@ -73,3 +79,22 @@ def test_only_health_and_the_files_of_pages_are_open_and_only_what_changes_thing
     wanted = {route: required_scopes(*route.split()) for route in routes}
     assert {route.split()[1] for route, scopes in wanted.items() if not scopes} <= PUBLIC_PATHS | {"/assets/x"}
     assert {route for route, scopes in wanted.items() if scopes == ADMIN} == CLOSED
+
+
+@pytest.mark.parametrize(
+    ("path", "reach"),
+    [
+        ("/", "any"),
+        ("/alerts/x", "any"),
+        ("/models/other", "any"),
+        ("/v1/predictions/x/image", "any"),
+        ("/v1/predict", "served"),
+        ("/v1/models", "served"),
+        ("/v1/thoughtless", "served"),
+        ("/v1/audit/next", "served"),
+        ("/audit", "all"),
+        ("/keys", "all"),
+    ],
+)
+def test_a_path_is_about_the_served_model_unless_it_is_named(path: str, reach: str) -> None:
+    assert model_reach(path) == reach

@@ -9,8 +9,8 @@ from tests.support.api_server import running
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/docs", "/nowhere", "/v1/predictions/x", "/static-offline-docs/x.js"])
-def test_every_answer_carries_them(client: httpx.Client, path: str) -> None:
-    headers = client.get(path).headers
+def test_every_answer_carries_them(shared_client: httpx.Client, path: str) -> None:
+    headers = shared_client.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cross-origin-resource-policy"] == "same-origin"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]

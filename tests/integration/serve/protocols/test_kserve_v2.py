@@ -220,13 +220,12 @@ def test_a_packed_body_is_refused_in_the_protocols_form(server: ApiServer) -> No
     ],
 )
 def test_what_cannot_be_used_is_refused_in_the_protocols_form(
-    server: ApiServer, body: bytes, headers: dict[str, str], said: str
+    shared_client: httpx.Client, body: bytes, headers: dict[str, str], said: str
 ) -> None:
-    with running(server) as client:
-        answer = client.post(INFER, content=body, headers=headers)
-        assert (answer.status_code, set(answer.json())) == (422, {"error"}), answer.text
-        assert said in answer.json()["error"]
-        assert client.get("/readyz").json()["recorder"]["recorded"] == 0
+    answer = shared_client.post(INFER, content=body, headers=headers)
+    assert (answer.status_code, set(answer.json())) == (422, {"error"}), answer.text
+    assert said in answer.json()["error"]
+    assert shared_client.get("/readyz").json()["recorder"]["recorded"] == 0
 
 
 def test_an_id_of_null_is_none(server: ApiServer) -> None:

@@ -122,12 +122,11 @@ def test_every_form_is_answered_in_the_order_of_its_rows(server: ApiServer, body
         (json.dumps({"inputs": [[256] * 784]}).encode(), "outside 0 to 255"),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_mlflows_form(server: ApiServer, body: bytes, said: str) -> None:
-    with running(server) as client:
-        answer = client.post("/invocations", content=body)
-        assert (answer.status_code, set(answer.json())) == (422, {"error_code", "message"}), answer.text
-        assert any(each in answer.json()["message"] for each in said.split("|")), answer.text
-        assert client.get("/readyz").json()["recorder"]["recorded"] == 0
+def test_what_cannot_be_used_is_refused_in_mlflows_form(shared_client: httpx.Client, body: bytes, said: str) -> None:
+    answer = shared_client.post("/invocations", content=body)
+    assert (answer.status_code, set(answer.json())) == (422, {"error_code", "message"}), answer.text
+    assert any(each in answer.json()["message"] for each in said.split("|")), answer.text
+    assert shared_client.get("/readyz").json()["recorder"]["recorded"] == 0
 
 
 def test_other_content_types_and_too_many_rows_are_refused(server: ApiServer) -> None:

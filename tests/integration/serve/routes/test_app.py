@@ -282,11 +282,11 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_input_is_a_typed_problem_and_the_process_lives_on(client: httpx.Client, kind: str) -> None:
+def test_bad_input_is_a_typed_problem_and_the_process_lives_on(shared_client: httpx.Client, kind: str) -> None:
     sent, status, words = BAD[kind]
-    assert words in problem(client.post("/v1/predict", **sent), status)
-    assert len(predict(client)) == 1
-    assert client.get("/readyz").json()["recorder"]["dropped"] == 0
+    assert words in problem(shared_client.post("/v1/predict", **sent), status)
+    assert len(predict(shared_client)) == 1
+    assert shared_client.get("/readyz").json()["recorder"]["dropped"] == 0
 
 
 def test_a_later_bad_picture_leaves_no_record_of_the_earlier_ones(client: httpx.Client, server: ApiServer) -> None:
@@ -352,21 +352,23 @@ def test_many_labels_are_taken_together_or_not_at_all(client: httpx.Client, serv
     ],
 )
 def test_a_label_that_cannot_be_used_names_its_field(
-    server: ApiServer, client: httpx.Client, change: dict[str, Any], words: str
+    shared_server: ApiServer, shared_client: httpx.Client, change: dict[str, Any], words: str
 ) -> None:
-    [made] = predict(client)
-    assert server.recorder.flush(30)
+    [made] = predict(shared_client)
+    assert shared_server.recorder.flush(30)
     sent = {"prediction_id": made, "label": "4"} | change
     for body in (sent, {"feedback": [sent]}):
-        answer = client.post("/v1/feedback", content=json.dumps(body), headers={"content-type": "application/json"})
+        answer = shared_client.post(
+            "/v1/feedback", content=json.dumps(body), headers={"content-type": "application/json"}
+        )
         assert words in problem(answer, 422)
-    assert client.get(f"/v1/predictions/{made}").json()["labels"] == []
+    assert shared_client.get(f"/v1/predictions/{made}").json()["labels"] == []
 
 
 @pytest.mark.parametrize("body", ["", "[]", "5", "null", '"x"', "{", '{"feedback": []}', '{"feedback": {}}', "\udfff"])
-def test_feedback_that_is_no_label_is_refused(client: httpx.Client, body: str) -> None:
+def test_feedback_that_is_no_label_is_refused(shared_client: httpx.Client, body: str) -> None:
     sent = body.encode(errors="surrogatepass")
-    problem(client.post("/v1/feedback", content=sent, headers={"content-type": "application/json"}), 422)
+    problem(shared_client.post("/v1/feedback", content=sent, headers={"content-type": "application/json"}), 422)
 
 
 def test_a_candidate_that_waits_is_rejected_and_approved(client: httpx.Client, server: ApiServer) -> None:

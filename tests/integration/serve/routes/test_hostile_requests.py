@@ -103,9 +103,10 @@ def endpoints(server: ApiServer) -> list[APIRoute]:
     return [route for route in create_app(server).routes if isinstance(route, APIRoute)]
 
 
-def posts(client: httpx.Client) -> list[str]:
+@pytest.fixture(scope="module")
+def posts(shared_client: httpx.Client) -> list[str]:
     """Every path that takes a body, filled in with what exists or could."""
-    schema = client.get("/openapi.json").json()
+    schema = shared_client.get("/openapi.json").json()
     paths = [path for path, verbs in schema["paths"].items() if "post" in verbs]
     filled = {"{name}": "digits", "{version}": "1", "{alert_id}": "none"}
     for name, value in filled.items():
@@ -120,28 +121,35 @@ def check(answer: httpx.Response, about: str) -> None:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_no_body_makes_any_endpoint_fail_or_answer_at_length(client: httpx.Client, name: str) -> None:
-    for path in posts(client):
+def test_no_body_makes_any_endpoint_fail_or_answer_at_length(
+    shared_client: httpx.Client, posts: list[str], name: str
+) -> None:
+    for path in posts:
         for kind in (JSON, "multipart/form-data; boundary=x; charset=punycode"):
-            check(client.post(path, content=BODIES[name], headers={"content-type": kind}), f"{path} {kind}")
-    assert client.get("/healthz").status_code == 200
+            check(shared_client.post(path, content=BODIES[name], headers={"content-type": kind}), f"{path} {kind}")
+    assert shared_client.get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind[:40] or "none")
-def test_no_content_type_chooses_what_reads_a_body(client: httpx.Client, kind: str) -> None:
+def test_no_content_type_chooses_what_reads_a_body(shared_client: httpx.Client, posts: list[str], kind: str) -> None:
     bodies = [BODIES[name] for name in ("open lists", "a form", "a form of a long text", "UTF-16", "nothing")]
-    for path in posts(client):
+    for path in posts:
         for body in bodies:
-            check(client.post(path, content=body, headers={b"content-type": kind.encode("latin-1")}), f"{path} {kind}")
+            check(
+                shared_client.post(path, content=body, headers={b"content-type": kind.encode("latin-1")}),
+                f"{path} {kind}",
+            )
 
 
 @pytest.mark.parametrize(("header", "value"), HEADERS, ids=lambda text: text[:20])
-def test_no_header_makes_any_endpoint_fail(client: httpx.Client, header: str, value: str) -> None:
+def test_no_header_makes_any_endpoint_fail(
+    shared_client: httpx.Client, posts: list[str], header: str, value: str
+) -> None:
     raw = json.dumps({"images": [GREY.tolist()]}).encode()
-    for path in posts(client):
+    for path in posts:
         for kind, body in ((JSON, raw), ("application/octet-stream", GREY.tobytes())):
             sent = {b"content-type": kind.encode(), header.encode(): value.encode("latin-1")}
-            check(client.post(path, content=body, headers=sent), f"{path} {kind}")
+            check(shared_client.post(path, content=body, headers=sent), f"{path} {kind}")
 
 
 def test_no_host_makes_a_server_fail_that_answers_to_any_name(server: ApiServer) -> None:
@@ -162,7 +170,9 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("sent_as", ["picture", "base64", "form", "explain", "invocations"])
-def test_pictures_that_cost_more_than_they_show_are_refused_or_read_cheaply(client: httpx.Client, sent_as: str) -> None:
+def test_pictures_that_cost_more_than_they_show_are_refused_or_read_cheaply(
+    shared_client: httpx.Client, sent_as: str
+) -> None:
     header = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 4_000_000, 8, 0, 0, 0, 0))
     tall = header + chunk(b"IDAT", zlib.compress(b"\0" * 8_000_000)) + chunk(b"IEND", b"")
     text = base64.b64encode(tall).decode()
@@ -174,6 +184,6 @@ def test_pictures_that_cost_more_than_they_show_are_refused_or_read_cheaply(clie
         "explain": ("/v1/explain", json.dumps({"image": text}).encode(), JSON),
         "invocations": ("/invocations", json.dumps({"inputs": [text]}).encode(), JSON),
     }[sent_as]
-    answer = client.post(path, content=body, headers={"content-type": kind})
+    answer = shared_client.post(path, content=body, headers={"content-type": kind})
     assert answer.status_code == 413
     assert "1×4000000 pixels; no side may be longer than 62500" in answer.text

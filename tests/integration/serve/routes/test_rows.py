@@ -1,6 +1,7 @@
 """Rows of a table over HTTP: answered, recorded, given back, labelled by reference, and refused by row and column."""
 
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from pipelines.image.grey_png import encode_png
 from pipelines.inputs.table_codec import TableCodec
 from registry.model_contract import Column, ModelContract, TableInputs
 from tests.support.api_server import loaded, running
-from tests.support.platform_world import FakeCatalog, picture
+from tests.support.platform_world import FakeCatalog, picture, settings_in
 from tests.support.table_model import COLUMNS, CONTRACT, NUMBERS, ROW, TableContracts, table_model
 
 CODEC = TableCodec(COLUMNS)
@@ -53,6 +54,18 @@ def server(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPat
 def client(server: ApiServer) -> Iterator[httpx.Client]:
     with running(server) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[httpx.Client]:
+    """One server for all refusals, which reach no database."""
+    base = settings_in(tmp_path_factory.mktemp("refusing"))
+    base.home.mkdir()
+    shutil.copy(sqlite_template, base.home / "platform.db")
+    database = Database(base.store_url)
+    with running(build(base, database, CONTRACT)) as client:
+        yield client
+    database.close()
 
 
 def ask(client: httpx.Client, rows: list[Any], **more: object) -> httpx.Response:
@@ -146,8 +159,8 @@ def test_values_out_of_range_and_unseen_categories_are_answered(client: httpx.Cl
         ("[]", 'this model takes rows of a table (age, visits, member, plan, note, …): send {"rows": [...]} as JSON'),
     ],
 )
-def test_what_cannot_be_taken_is_refused_in_words(client: httpx.Client, body: str, message: str) -> None:
-    response = client.post("/v1/predict", content=body, headers={"content-type": "application/json"})
+def test_what_cannot_be_taken_is_refused_in_words(refusing: httpx.Client, body: str, message: str) -> None:
+    response = refusing.post("/v1/predict", content=body, headers={"content-type": "application/json"})
     assert response.status_code == 422, response.text
     assert message in response.json()["detail"]
 
@@ -302,8 +315,8 @@ def test_v2_takes_one_matrix_where_all_columns_are_numbers(settings: Settings, d
         ([v2("age", "FP32", [1]), v2("visits", "FP32", [1.5])], "inputs[0].visits: 1.5 is no whole number"),
     ],
 )
-def test_v2_refuses_by_input_and_column(client: httpx.Client, tensors: list[Any], message: str) -> None:
-    response = client.post("/v2/models/digits/infer", json={"inputs": tensors})
+def test_v2_refuses_by_input_and_column(refusing: httpx.Client, tensors: list[Any], message: str) -> None:
+    response = refusing.post("/v2/models/digits/infer", json={"inputs": tensors})
     assert response.status_code == 422, response.text
     assert message in response.json()["error"]
 
@@ -335,6 +348,19 @@ def test_five_thousand_columns_are_taken(settings: Settings, database: Database)
         key = response.json()["predictions"][0]["id"]
         assert client.get(f"/v1/predictions/{key}").json()["row"] == row
         assert ask(client, [row | {"column 4999": "x"}]).status_code == 422
+
+
+@pytest.mark.parametrize("age", [0.0, 5e-324, 0.1 + 0.2, -1.7976931348623157e308, 2.0**53 + 2, 16777217.0])
+def test_a_number_comes_back_bit_for_bit(client: httpx.Client, age: float) -> None:
+    key = ask(client, [{"age": age}]).json()["predictions"][0]["id"]
+    kept = client.get(f"/v1/predictions/{key}").json()["row"]["age"]
+    assert struct.pack("<d", kept) == struct.pack("<d", age)
+
+
+def test_zero_has_one_sign_so_that_equal_numbers_are_one_content(client: httpx.Client) -> None:
+    ids = [each["id"] for each in ask(client, [{"age": -0.0}, {"age": 0.0}]).json()["predictions"]]
+    kept = [client.get(f"/v1/predictions/{key}").json()["row"]["age"] for key in ids]
+    assert [struct.pack("<d", age) for age in kept] == [struct.pack("<d", 0.0)] * 2
 
 
 VALUES = st.one_of(

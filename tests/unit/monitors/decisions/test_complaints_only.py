@@ -13,7 +13,7 @@ from monitors.statistics.review_sampling import make_sampling_plan, poisson_draw
 
 ANSWERS = 3_000
 PER_DAY = 150
-RUNS = 300
+RUNS = 100
 CONFIDENCE = 0.975
 """Of each limit: both together hold in 95 of 100 windows."""
 

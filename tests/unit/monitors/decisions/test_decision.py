@@ -68,6 +68,11 @@ def test_no_predictions_and_no_labels_are_both_no_data() -> None:
     unlabelled = accuracy([row(0), row(1)])
     assert unlabelled.state == "no-data"
     assert unlabelled.sentence == "None of 2 answers in the window has a label from audit or delayed."
+    by_day = accuracy([row(0), row(1)], block="1d")
+    assert by_day.sentence == (
+        "None of 2 answers in the window has a label from audit or delayed that is read yet: those of one day are read "
+        "when it is over (UTC)."
+    )
 
 
 def test_corrections_do_not_estimate_unless_the_rule_says_so() -> None:

@@ -61,6 +61,7 @@ def test_errors_are_found_where_answers_are_audited_and_confirmed_as_well() -> N
     assert float(np.median([days[0] for days in found])) < 20
 
 
+@pytest.mark.slow
 def test_two_sources_share_the_budget_of_one() -> None:
     """At the limit for a quarter of a year: the budget is one alarm."""
     total = sum(

@@ -16,7 +16,8 @@ NOTICE = AuditContradictionNotice("digits", FAULTS, NOON, {"Dashboard": "https:/
 
 
 def test_people_read_the_first_contradictions_how_many_there_are_and_what_to_do() -> None:
-    header, section, fields = slack_payload(NOTICE)["blocks"][:3]
+    header, instruction, section, fields = slack_payload(NOTICE)["blocks"][:4]
+    assert "Run `platform audit verify` now" in instruction["text"]["text"]
     assert header["text"]["text"] == "🔏 audit log contradicts its anchors · digits"
     assert "link 4 is gone" in section["text"]["text"]
     assert "link 5 is gone" not in section["text"]["text"]

@@ -4,8 +4,9 @@ from email.message import EmailMessage
 
 from monitors.notices.email_message import email_message
 from monitors.notices.notice import Notice
+from monitors.notices.trend import trend_of
 from tests.support.monitor_examples import NOON
-from tests.support.notice_examples import group, notice
+from tests.support.notice_examples import THE_RULE, group, notice
 
 
 def sent(given: Notice) -> EmailMessage:
@@ -46,6 +47,27 @@ def test_its_pictures_travel_inside_and_need_no_public_address() -> None:
         assert f'src="cid:{part["Content-ID"].strip("<>")}" alt="3 read as 5, 98 %"' in html
         assert part.get_content_disposition() == "inline"
     assert "https://host/i/" not in body(read, "plain")
+
+
+def test_a_trend_travels_inside_as_a_picture_with_its_words() -> None:
+    trend = trend_of(THE_RULE, [0.0, 0.01, 0.08], "")
+    assert trend is not None
+    read = sent(replace(notice(), trend=replace(trend, png=b"\x89PNG")))
+    [picture] = [part for part in read.walk() if part.get_content_type() == "image/png"]
+    content_id = picture["Content-ID"].strip("<>")
+    assert content_id == "trend-a1-firing-1@platform.local"
+    assert f'src="cid:{content_id}" alt="accuracy_drop, 3 evaluations: 0.0 points to 8.0' in body(read, "html")
+    assert "▁▂█ accuracy_drop, 3 evaluations: 0.0 points to 8.0 points; allowed 0.5 points" in body(read, "plain")
+    assert "cid:" not in body(sent(replace(notice(), trend=trend)), "html"), "no picture was drawn"
+
+
+def test_the_first_line_says_what_to_do() -> None:
+    read = sent(notice())
+    title, _, first = body(read, "plain").splitlines()[:3]
+    assert title == "firing: a-rule · digits v3"
+    assert first.startswith("Nothing to do now: a retraining is asked for, version 3 serves on")
+    assert "Where answers cannot wait: `platform models rollback`" in first
+    assert "<p><strong>Nothing to do now: a retraining" in body(read, "html")
 
 
 def test_an_email_about_several_alerts_belongs_to_all_their_threads() -> None:

@@ -75,7 +75,8 @@ def test_a_reminder_is_announced_until_it_is_over() -> None:
 
 def test_plain_text_holds_sentence_numbers_pictures_links_and_reminder() -> None:
     text = plain_text_body(notice(pictures=1))
-    assert text.startswith("Accuracy fell.\n\nValue: 8.0 points\n")
+    assert text.startswith("Nothing to do now: a retraining is asked for")
+    assert "\n\nAccuracy fell.\n\nValue: 8.0 points\n" in text
     assert "\n\nWorst errors:\n3 read as 5, 98 % https://host/i/0\n\nReport: https://host/e/1?a=1&b=2\n" in text
     assert "Runbook: https://wiki.example/accuracy\n\nRepeats every 4h" in text
 

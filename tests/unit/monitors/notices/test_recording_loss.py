@@ -11,7 +11,8 @@ REFUSED = RecordingLossNotice("digits", "host:1:a", 0, 7, NOON, {}, "k-2")
 
 def test_people_read_how_many_were_forgotten_on_which_server_and_what_to_do() -> None:
     body = slack_payload(FORGOTTEN)
-    header, section, fields = body["blocks"][:3]
+    header, instruction, section, fields = body["blocks"][:4]
+    assert "Look now: predictions are being lost" in instruction["text"]["text"]
     assert header["text"]["text"] == "🕳️ recording: 1,200 predictions forgotten · digits"
     assert "PLATFORM_SPOOL_MB" in section["text"]["text"]
     assert fields["fields"][0]["text"] == "*Server*\nhost:1:a"

@@ -18,7 +18,8 @@ TITLE = "rolled back: digits v3 · v2 serves again"
 
 def test_slack_shows_what_happened_why_and_where_to_look() -> None:
     body = slack_payload(TOLD)
-    header, section, fields, buttons, context = body["blocks"]
+    header, instruction, section, fields, buttons, context = body["blocks"]
+    assert instruction["text"]["text"].startswith("*Nothing to do now: version 2 serves again.")
     assert header["text"]["text"] == f"⏪ {TITLE}"
     assert REASON in section["text"]["text"]
     assert "in quarantine" in section["text"]["text"]

@@ -7,7 +7,8 @@ import pytest
 from monitors.alerts import NoticeKind
 from monitors.notices.notice import Notice, Subject
 from monitors.notices.slack import slack_payload, without_images
-from tests.support.notice_examples import CLASSES, fired, group, notice, thumbnail
+from monitors.notices.trend import trend_of
+from tests.support.notice_examples import CLASSES, THE_RULE, fired, group, notice, thumbnail
 
 
 def blocks(given: Notice, kind: str) -> list[dict[str, Any]]:
@@ -50,7 +51,8 @@ def test_very_many_classes_with_very_long_names_keep_to_the_limits() -> None:
 
 
 def test_slack_shows_value_interval_baseline_threshold_and_sentence() -> None:
-    header, sentence, fields, *_ = slack_payload(notice())["blocks"]
+    header, instruction, sentence, fields, *_ = slack_payload(notice())["blocks"]
+    assert instruction["text"]["text"].startswith("*Nothing to do now: a retraining is asked for")
     assert header["text"]["text"] == "🔴 firing: a-rule · digits v3"
     assert sentence["text"]["text"] == "Accuracy fell."
     assert [field["text"] for field in fields["fields"]][:5] == [
@@ -60,6 +62,13 @@ def test_slack_shows_value_interval_baseline_threshold_and_sentence() -> None:
         "*Allowed*\n0.5 points",
         "*Samples*\n200",
     ]
+
+
+def test_a_trend_is_a_line_of_blocks_since_a_webhook_brings_no_picture() -> None:
+    given = replace(notice(), trend=trend_of(THE_RULE, [0.0, 0.01, 0.08], ""))
+    shown = slack_payload(given)["blocks"][3]["text"]["text"]
+    assert shown == "`▁▂█`\naccuracy_drop, 3 evaluations: 0.0 points to 8.0 points; allowed 0.5 points"
+    keeps_to_the_limits(slack_payload(given))
 
 
 def test_links_are_buttons() -> None:
@@ -100,7 +109,7 @@ def test_a_message_slack_could_not_take_is_the_same_without_its_pictures() -> No
 
 def test_slack_control_characters_are_escaped_and_long_texts_cut() -> None:
     payload = slack_payload(notice(sentence="<!channel> & more " + "x" * 5000))
-    text = payload["blocks"][1]["text"]["text"]
+    text = payload["blocks"][2]["text"]["text"]
     assert text.startswith("&lt;!channel&gt; &amp; more")
     assert (len(text), text[-1]) == (3000, "…")
     assert "<!channel>" not in payload["text"]
@@ -108,7 +117,7 @@ def test_slack_control_characters_are_escaped_and_long_texts_cut() -> None:
 
 def test_a_cut_never_splits_an_escaped_character() -> None:
     for spare in range(6):
-        text = slack_payload(notice(sentence="x" * (2990 + spare) + "&&&&"))["blocks"][1]["text"]["text"]
+        text = slack_payload(notice(sentence="x" * (2990 + spare) + "&&&&"))["blocks"][2]["text"]["text"]
         assert text.replace("&amp;", "").strip("x…") == ""
 
 
@@ -123,7 +132,7 @@ def crowd(alerts: int, sentence: str, key: str = "c") -> Notice:
 def test_how_many_alerts_are_left_out_is_never_cut_away(alerts: int, length: int) -> None:
     payload = slack_payload(crowd(alerts, "x" * length))
     keeps_to_the_limits(payload)
-    for text in (payload["blocks"][1]["text"]["text"], payload["text"].partition(" — ")[2]):
+    for text in (payload["blocks"][2]["text"]["text"], payload["text"].partition("\n")[2]):
         lines = text.split("\n")
         shown = sum(line.startswith("Class ") for line in lines)
         left_out = alerts - shown

@@ -70,19 +70,20 @@ def test_mnist_with_its_writers_keeps_every_hand_on_one_side(tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.skipif("PLATFORM_TEST_MNIST_DIR" not in os.environ, reason="PLATFORM_TEST_MNIST_DIR names no MNIST folder")
-@pytest.mark.parametrize("name", ["best"])
-def test_two_epochs_on_a_part_of_mnist_read_97_percent(name: str) -> None:
+def test_one_epoch_of_the_best_recipe_on_a_part_of_mnist_reads_90_percent() -> None:
+    """Two thousand images, judged on a thousand it has not seen. Without bfloat16 in the processor each costs 25 ms."""
     family = find_pipeline("digits")
     split = family.load(Path(os.environ["PLATFORM_TEST_MNIST_DIR"]))
     recipe = replace(
-        network_recipe(family.recipe(name)), epochs=2, max_train_rows=5_000, batch_size=64, averaging=0.0, threads=1
+        network_recipe(family.recipe("best")), epochs=1, max_train_rows=2_000, batch_size=32, averaging=0.0, threads=1
     )
     network = build_network(recipe, len(family.classes), seed=0)
-    fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), split.validation, seed=0)
+    validation, unseen = split.validation.take(range(200)), split.golden.take(range(1_000))
+    fitted = fit(network, recipe, mix_epoch_rows(split.train, None, recipe), validation, seed=0)
     predictor = TorchEngine(
         build_exportable(fitted.network),
         family.classes,
         *image_inputs(family.contract).size,
     )
-    judgement = score_predictions(predictor(split.golden.batch), split.golden.labels, family.classes)
-    assert judgement.accuracy >= 0.97
+    judgement = score_predictions(predictor(unseen.batch), unseen.labels, family.classes)
+    assert judgement.accuracy >= 0.90

@@ -14,6 +14,7 @@ from pipelines.data import Examples, FeedbackRows, Split
 from pipelines.engines.inference_engine import InferenceEngine
 from pipelines.engines.table_engine import table_engine_from_bytes
 from pipelines.evaluation.classification_scores import score_predictions
+from pipelines.labels.learnt_labels import LearntLabels
 from pipelines.table.table_data import split_rows
 from registry.gate.evidence import BestVersion, GateEvidence
 from registry.gate.verdict import GatePolicy, gate_verdict
@@ -253,6 +254,20 @@ def test_one_label_of_a_golden_row_leaves_the_comparison_with_the_best_on_the_ot
     assert evidence.best.right.tolist() == marks[apart].tolist()
     assert evidence.labels == 20
     assert evidence.labels_set_aside == 20 - len(rows.holdout)
+
+
+def test_a_golden_row_whose_label_taught_the_champion_under_another_key_does_not_judge() -> None:
+    file = coin_flips(2000, 1, "file")
+    split = split_rows(file)
+    reported = as_labels(split.golden.take(np.arange(200, 300)), shift=1000.0)  # the file has the outcome's date
+    labels = replace(reported, trains_only=(True,) * len(reported))
+    spec = spec_of(split, labels, trained_until=1500.0)
+    assert spec.champion is not None
+    taught = replace(spec, champion=replace(spec.champion, learnt=LearntLabels(rows=frozenset(labels.ids))))
+    for each, expected in ((spec, 100), (taught, 0)):
+        judging = judging_golden_rows(each, split.golden, None)
+        assert judging is not None
+        assert len(set(judging.content_hashes) & set(labels.content_hashes)) == expected
 
 
 def test_what_nobody_knows_to_be_unlearnt_is_not_compared() -> None:

@@ -11,20 +11,16 @@ import pytest
 from pipelines.data import images_of
 from pipelines.datasets import idx_files
 from pipelines.errors import CorruptDataError, MissingDataError
+from tests.support.data_files import idx_bytes
 
 NAMES = (*idx_files.TRAIN_FILES, *idx_files.TEST_FILES)
-
-
-def encoded(array: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes()
 
 
 def write_folder(folder: Path, rows: int = 6) -> None:
     images = np.arange(rows * 20, dtype=np.uint8).reshape(rows, 5, 4)
     labels = np.arange(rows, dtype=np.uint8)
     for name in NAMES:
-        (folder / name).write_bytes(encoded(images if "images" in name else labels))
+        (folder / name).write_bytes(idx_bytes(images if "images" in name else labels))
 
 
 def zip_file(path: Path) -> None:
@@ -60,8 +56,8 @@ def test_a_missing_folder_or_file_is_named_with_the_remedy(tmp_path: Path) -> No
         (b"\x89PNG....", "89 50 4e 47"),
         (bytes((0, 0, 13, 1)) + bytes(8), "00 00 0d 01"),
         (bytes((0, 0, 8, 3, 0, 0)), "inside its header, after 6 bytes"),
-        (encoded(np.zeros((3, 2, 2), np.uint8))[:-1], "12 bytes, but holds 11"),
-        (encoded(np.zeros((3, 2, 2), np.uint8)) + b"x", "12 bytes, but holds 13"),
+        (idx_bytes(np.zeros((3, 2, 2), np.uint8))[:-1], "12 bytes, but holds 11"),
+        (idx_bytes(np.zeros((3, 2, 2), np.uint8)) + b"x", "12 bytes, but holds 13"),
         (bytes((0, 0, 8, 3)) + b"\xff" * 12, "but holds 0"),
     ],
 )
@@ -75,7 +71,7 @@ def test_a_file_that_is_not_idx_is_refused_with_its_counts(tmp_path: Path, conte
 @pytest.mark.parametrize("cut", [0, 5, -4])
 def test_a_broken_gzip_file_is_refused(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "images.gz"
-    path.write_bytes(gzip.compress(encoded(np.zeros((3, 2, 2), np.uint8)))[:cut])
+    path.write_bytes(gzip.compress(idx_bytes(np.zeros((3, 2, 2), np.uint8)))[:cut])
     with pytest.raises(CorruptDataError, match=r"images\.gz"):
         idx_files.read_idx(path)
     path.write_bytes(b"plain text")
@@ -98,7 +94,7 @@ def test_a_label_out_of_range_is_refused(tmp_path: Path) -> None:
 
 def test_different_counts_and_swapped_files_are_refused(tmp_path: Path) -> None:
     write_folder(tmp_path)
-    (tmp_path / NAMES[1]).write_bytes(encoded(np.zeros(5, np.uint8)))
+    (tmp_path / NAMES[1]).write_bytes(idx_bytes(np.zeros(5, np.uint8)))
     with pytest.raises(CorruptDataError, match="6 images, train-labels-idx1-ubyte 5 labels"):
         idx_files.load_idx_folder(tmp_path)
     (tmp_path / NAMES[1]).write_bytes((tmp_path / NAMES[0]).read_bytes())
@@ -108,8 +104,8 @@ def test_different_counts_and_swapped_files_are_refused(tmp_path: Path) -> None:
 
 def test_every_pair_of_a_folder_is_read_with_its_own_classes(tmp_path: Path) -> None:
     for stem, top in (("letters", 30), ("digits", 9)):
-        (tmp_path / f"{stem}-images-idx3-ubyte").write_bytes(encoded(np.zeros((2, 4, 3), np.uint8)))
-        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(encoded(np.array([0, top], np.uint8)))
+        (tmp_path / f"{stem}-images-idx3-ubyte").write_bytes(idx_bytes(np.zeros((2, 4, 3), np.uint8)))
+        (tmp_path / f"{stem}-labels-idx1-ubyte").write_bytes(idx_bytes(np.array([0, top], np.uint8)))
     zip_file(tmp_path / "letters-images-idx3-ubyte")
     pairs = idx_files.load_idx_pairs(tmp_path, 36)
     assert [pair.name.partition("/")[2] for pair in pairs] == ["digits", "letters"]
@@ -127,6 +123,6 @@ def test_integers_are_read_as_such_and_bytes_are_refused(tmp_path: Path) -> None
     path = tmp_path / "numbers"
     path.write_bytes(bytes((0, 0, 12, 1)) + (2).to_bytes(4, "big") + np.array([-5, 70000], ">i4").tobytes())
     assert idx_files.read_idx_integers(path).tolist() == [-5, 70000]
-    path.write_bytes(encoded(np.zeros(3, np.uint8)))
+    path.write_bytes(idx_bytes(np.zeros(3, np.uint8)))
     with pytest.raises(CorruptDataError, match="IDX file of integers starts with 00 00 0c"):
         idx_files.read_idx_integers(path)

@@ -55,13 +55,13 @@ def test_what_is_no_labelled_picture_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="no data folder"):
         load_image_folder(tmp_path / "nowhere", CLASSES, height=8, width=8)
     (tmp_path / "a").mkdir()
-    with pytest.raises(MissingDataError, match="no PNG files"):
+    with pytest.raises(MissingDataError, match="no PNG or JPEG files"):
         load_image_folder(tmp_path, CLASSES, height=8, width=8)
     draw(tmp_path / "a" / "cut.png", 100, (60, 60))
     whole = (tmp_path / "a" / "cut.png").read_bytes()
     for content in (b"text", whole[:50], b""):
         (tmp_path / "a" / "cut.png").write_bytes(content)
-        with pytest.raises(CorruptDataError, match=r"cut\.png is not a whole PNG"):
+        with pytest.raises(CorruptDataError, match=r"cut\.png is no whole PNG"):
             load_image_folder(tmp_path, CLASSES, height=8, width=8)
     draw(tmp_path / "q" / "1.png", 10)
     with pytest.raises(CorruptDataError, match=r"\['q'\], which are no classes; known: A, a, b"):

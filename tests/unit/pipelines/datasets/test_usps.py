@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from pathlib import Path
 
@@ -12,19 +11,11 @@ import pytest
 from pipelines.data import images_of
 from pipelines.datasets.usps import load_usps, read_usps
 from pipelines.errors import CorruptDataError, MissingDataError
-
-
-def row(label: str = "6.0000", grey: float = -1.0, count: int = 256) -> str:
-    return " ".join([label, *[f"{grey:.4f}"] * count])
-
-
-def write(path: Path, *rows: str) -> Path:
-    path.write_bytes(gzip.compress("\n".join(rows).encode()))
-    return path
+from tests.support.data_files import usps_row, write_usps
 
 
 def test_rows_become_bright_digits_in_the_middle(tmp_path: Path) -> None:
-    rows = read_usps(write(tmp_path / "zip.train.gz", row(), row("3.0", 1.0)))
+    rows = read_usps(write_usps(tmp_path / "zip.train.gz", usps_row(), usps_row("3.0", 1.0)))
     assert rows.labels.tolist() == [6, 3]
     assert rows.name == "usps/train"
     assert images_of(rows.batch).shape == (2, 28, 28)
@@ -38,20 +29,20 @@ def test_rows_become_bright_digits_in_the_middle(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ((), "no row"),
-        ((row(), row(count=255)), "row 2 of zip.test.gz has 256 numbers"),
-        ((row("10"),), "no whole number from 0 to 9"),
-        ((row("1.5"),), "no whole number"),
-        ((row(grey=1.5),), "grey 1.5; greys go from -1 to 1"),
+        ((usps_row(), usps_row(count=255)), "row 2 of zip.test.gz has 256 numbers"),
+        ((usps_row("10"),), "no whole number from 0 to 9"),
+        ((usps_row("1.5"),), "no whole number"),
+        ((usps_row(grey=1.5),), "grey 1.5; greys go from -1 to 1"),
         (("1 two",), "no text of numbers"),
     ],
 )
 def test_a_file_that_is_not_usps_is_refused(tmp_path: Path, rows: tuple[str, ...], message: str) -> None:
     with pytest.raises(CorruptDataError, match=message):
-        read_usps(write(tmp_path / "zip.test.gz", *rows))
+        read_usps(write_usps(tmp_path / "zip.test.gz", *rows))
 
 
 def test_a_cut_or_missing_file_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "zip.train.gz", row())
+    path = write_usps(tmp_path / "zip.train.gz", usps_row())
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(CorruptDataError, match="ends early"):
         read_usps(path)

@@ -176,6 +176,28 @@ def test_rows_that_are_no_frame_are_refused() -> None:
         _made(rows=lambda _folder: []).read(None)
 
 
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        (None, r"line \d+: TypeError: .*; PLATFORM_DATA_DIR is not set, so its folder is None: set it"),
+        (Path("/no/such"), r"line \d+: FileNotFoundError: .*; its folder \(PLATFORM_DATA_DIR\) is /no/such"),
+    ],
+)
+def test_rows_that_cannot_be_read_name_the_line_and_the_folder(
+    churn: ModuleType, folder: Path | None, expected: str
+) -> None:
+    with pytest.raises(DataError, match=rf"rows\(\) of churn failed at churn.py, {expected}"):
+        churn.PIPELINE.read(folder)
+
+
+def test_what_rows_says_of_its_data_is_told_as_it_says_it(churn: ModuleType) -> None:
+    def rows(folder: Path | None) -> pd.DataFrame:
+        raise DataError("the ledger of May is not closed")
+
+    with pytest.raises(DataError, match=r"^the ledger of May is not closed$"):
+        replace(churn.PIPELINE, rows=rows).read(None)
+
+
 def test_rows_are_parted_by_sensitive_columns_that_the_model_need_not_read(churn: ModuleType, folder: Path) -> None:
     frame = churn.rows(folder)
     frame["sex"] = np.where(frame["age"] % 2 == 0, "f", "m")

@@ -1,0 +1,30 @@
+"""What whoever is woken by a notice about alerts does now, in one line."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from monitors.alerts import Alert, NoticeKind
+from monitors.rules.alerts_config import Rule, Severity
+
+_ACTIONS: Final[Mapping[str, str]] = {
+    "retrain": "Nothing to do now: a retraining is asked for, version {version} serves on, and a candidate takes its "
+    "place only where it is no worse.",
+    "label-audit": "Nothing to do now: by day, label the answers that wait (`/review`, `platform audit next`).",
+    "tune-serving": "Nothing to do now: by day, run `platform tune-serving` on a host of the servers.",
+}
+_LOOK: Final[Mapping[Severity, str]] = {
+    "info": "Nothing to do: this is for your information.",
+    "warning": "Nothing is urgent: look by day (`platform alerts explain {alert}`).",
+    "critical": "Look now: `platform alerts explain {alert}` says why. Is what the model reads as it should be?",
+}
+_GO_BACK: Final = " Where answers cannot wait: `platform models rollback` brings back the version before."
+
+
+def alert_instruction(kind: NoticeKind, rule: Rule, alert: Alert) -> str:
+    """What to do about an alert in the middle of the night, by what its rule starts and how grave it is."""
+    if kind == "resolved":
+        return "Nothing to do: it is over."
+    if kind == "escalated":
+        return f"Take it on now: `platform alerts ack {alert.id}`. Nobody has since it fired."
+    text = _ACTIONS.get(rule.action, _LOOK[alert.severity]).format(version=alert.version, alert=alert.id)
+    return text + (_GO_BACK if alert.severity == "critical" else "")

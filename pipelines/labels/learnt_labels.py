@@ -1,0 +1,64 @@
+"""What labels have taught a version, as its run notes it in `lineage.json`.
+
+The rows of the versions before it are noted too: it may have begun with their weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data import Examples, FeedbackRows
+
+LINEAGE_FILE: Final = "lineage.json"
+
+
+@dataclass(frozen=True)
+class LearntLabels:
+    """What a version and those before it were taught by labels: the labels' ids, and the identities of their rows."""
+
+    feedback_ids: frozenset[str] = frozenset()
+    rows: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_json(cls, text: str) -> LearntLabels:
+        """From a lineage; one that was written before rows were noted names the labels alone."""
+        lineage: Mapping[str, Any] = json.loads(text)
+        return cls(
+            frozenset(label["feedback_id"] for label in lineage["trained"]), frozenset(lineage.get("learnt_rows", ()))
+        )
+
+    def mask(self, labels: FeedbackRows) -> NDArray[np.bool_]:
+        """Which of the labels are about a row that was learnt, (n,)."""
+        pairs = zip(labels.ids, labels.feedback_ids, strict=True)
+        return np.array([row in self.rows or label in self.feedback_ids for row, label in pairs], dtype=bool)
+
+
+NOTHING_LEARNT: Final = LearntLabels()
+
+
+def asked_again(rows: Examples, others: Examples) -> NDArray[np.bool_]:
+    """Which rows of events are likely the same events as the others, asked again under another key, (n,).
+
+    An input that one of the others alone has names its event; one that several have does not. Rows whose groups are
+    known and differ are different events.
+    """
+    events = dict(zip(others.ids, zip(others.content_hashes, _groups(others), strict=True), strict=True)).values()
+    sharing = Counter(content for content, _ in events)
+    group_of = {content: group for content, group in events if sharing[content] == 1}
+    pairs = zip(rows.content_hashes, _groups(rows), strict=True)
+    again = [
+        content in group_of and ("" in (group, group_of[content]) or group == group_of[content])
+        for content, group in pairs
+    ]
+    return np.array(again, dtype=bool)
+
+
+def _groups(rows: Examples) -> tuple[str, ...]:
+    return rows.groups or ("",) * len(rows)

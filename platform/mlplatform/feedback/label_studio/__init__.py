@@ -1,0 +1,1 @@
+"""Label Studio: inputs exported as its tasks, and its annotations taken as labels."""
