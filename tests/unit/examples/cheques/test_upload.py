@@ -18,7 +18,7 @@ BYTES, PIXELS = 5_000_000, 50_000_000
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     file = BytesIO()
-    image.save(file, kind, **options)  # type: ignore[arg-type]
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
