@@ -34,6 +34,7 @@ import numpy as np
 from mlplatform.host.processes import ProcessGroup, free_port, http_ok
 from mlplatform.operations.local_stack import platform_command
 from pipelines.evaluation.classification_scores import wilson_interval
+from pipelines.evaluation.risk_coverage import AcceptedShare, point_at
 
 if TYPE_CHECKING:
     from cheques.processing import ChequeProcessor
@@ -45,6 +46,7 @@ VALIDATION_FULL, VALIDATION_QUICK = 300, 60
 HURRIED_SHARE = 5
 """One cheque in so many is rendered once more for the throughput, with another serial number."""
 THREADS = 4
+OTHER_RISKS = (0.02, 0.05, 0.1)
 READY_SECONDS = 120.0
 MAX_LIMIT = 10**11
 
@@ -75,14 +77,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         writer = amount_writer(arguments.data_dir, "validation")
         validation = VALIDATION_QUICK if arguments.quick else VALIDATION_FULL
         judged = list(judged_readings(client, sample_cheques(writer, known, validation, seed=1)))
-        [point] = choose_operating_point(judged, (arguments.risk,))
+        [point, *others] = choose_operating_point(judged, (arguments.risk, *OTHER_RISKS))
         writer = amount_writer(arguments.data_dir, "test")
         samples = list(sample_cheques(writer, known, count, seed=2))
         hurried = list(sample_cheques(writer, known, max(THREADS, count // HURRIED_SHARE), seed=3))
         processor = _processor(folder, point.threshold, client)
         slow = _one_core(processor, samples, server, cores)
         per_hour = _throughput(processor, hurried, server, cores)
-        reading = _judged(processor, samples, slow["ids"])
+        reading = _judged(processor, samples, slow["ids"], others)
         time.sleep(2)  # answers are on the way from the server's log to its database
         audit = _audit(processor, environment, folder, count + len(hurried))
     return {
@@ -155,8 +157,13 @@ def _throughput(processor: ChequeProcessor, samples: Sequence[SampleCheque], ser
     return round(3600 * len(samples) / (time.perf_counter() - started))
 
 
-def _judged(processor: ChequeProcessor, samples: Sequence[SampleCheque], ids: Sequence[str]) -> dict[str, Any]:
-    """How many were accepted, and how many of these with another amount or for another cheque than was written."""
+def _judged(
+    processor: ChequeProcessor, samples: Sequence[SampleCheque], ids: Sequence[str], others: Sequence[AcceptedShare]
+) -> dict[str, Any]:
+    """How many were accepted, and how many of these with another amount or for another cheque than was written.
+
+    `others` are what other thresholds, which validation chose as well, would have accepted.
+    """
     from cheques.processing import find_cheque
 
     with processor.store.read() as connection:
@@ -164,12 +171,19 @@ def _judged(processor: ChequeProcessor, samples: Sequence[SampleCheque], ids: Se
     pairs = list(zip(rows, samples, strict=True))
     accepted = [(row, sample) for row, sample in pairs if row["outcome"] == "accept"]
     wrong = sum((row["amount"], row["code"]) != (sample.amount, sample.code.text) for row, sample in accepted)
+    confidences = np.array([row["reading"]["confidence"] for row in rows], np.float64)
+    right = np.array([(row["amount"], row["code"]) == (sample.amount, sample.code.text) for row, sample in pairs])
+    curve = [(other.risk, point_at(confidences, right, other.threshold)) for other in others]
     low, high = wilson_interval(wrong, len(accepted)) if accepted else (0.0, 1.0)
     return {
         "accepted": round(len(accepted) / len(rows), 4),
         "error_among_accepted": round(wrong / max(1, len(accepted)), 4),
         "error_interval": [round(low, 4), round(high, 4)],
         "wrong_among_accepted": wrong,
+        "at_other_risks": [
+            {"risk": risk, "accepted": round(point.accepted, 4), "error": round(point.error, 4)}
+            for risk, point in curve
+        ],
         "refused": sum(row["outcome"] == "refuse" for row in rows),
         "amounts_right": round(sum(row["amount"] == sample.amount for row, sample in pairs) / len(rows), 4),
         "code_lines_right": round(sum(row["code"] == sample.code.text for row, sample in pairs) / len(rows), 4),
