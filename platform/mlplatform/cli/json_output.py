@@ -74,7 +74,7 @@ JSON_FORMS: Final[Mapping[str, JsonForm]] = {
     "alerts explain": _form("alert heading sections"),
     "alerts ack": _STATE,
     "alerts silence": _form("id rule key severity until"),
-    "alerts silences": _form("id rule key severity at until actor comment", is_list=True),
+    "alerts silences": _form("id model rule key severity at until actor comment", is_list=True),
     "alerts unsilence": _STATE,
     "alerts test": _form("channel state"),
     "alerts backtest": _form("model since until rules alarms in_fact notes"),
