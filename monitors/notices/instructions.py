@@ -24,7 +24,9 @@ _NO_DATA: Final[Mapping[Severity, str]] = {
     "critical": "Look now: what the rule reads has stopped coming. Are requests answered and labels sent "
     "(`platform status`)?",
 }
-_GO_BACK: Final = " Where answers cannot wait: `platform models rollback` brings back the version before."
+_GO_BACK: Final = (
+    " Where answers cannot wait: `platform models rollback` brings back the version before, if one served."
+)
 
 
 def alert_instruction(kind: NoticeKind, rule: Rule, alert: Alert, hold: str = "") -> str:

@@ -20,4 +20,5 @@ def waiting_labels(rows: FeedbackRows, mature: Collection[str]) -> NDArray[np.bo
         return waits
     owners = {group for group, wait in zip(rows.groups, waits, strict=True) if wait} - {"", *FORGOTTEN_GROUPS.values()}
     beside = [group in owners and row not in held for group, row in zip(rows.groups, rows.ids, strict=True)]
-    return waits | np.array(beside, dtype=bool)
+    both: NDArray[np.bool_] = waits | np.array(beside, dtype=bool)
+    return both
