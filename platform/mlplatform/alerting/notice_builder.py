@@ -38,8 +38,12 @@ def build_alert_notice(
     subjects: tuple[Subject, ...],
     kind: NoticeKind,
     evaluation: evaluations.Evaluation,
+    hold: str = "",
 ) -> Notice:
-    """One notice about alerts of a rule and version that an evaluation moved the same way."""
+    """One notice about alerts of a rule and version that an evaluation moved the same way.
+
+    `hold` is why the retraining that the rule asks for does not start yet.
+    """
     # What else of the rule fires, for receivers that want the whole group.
     about = [subject.alert for subject in subjects]
     name, version, ids = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
@@ -64,6 +68,7 @@ def build_alert_notice(
         thumbnails=_worst_error_thumbnails(connection, context, rule, about, evaluation) if errors_matter else (),
         other_subjects=drop_silenced(connection, others, evaluation.at),
         trend=load_trend(connection, rule, about[0]),
+        hold=hold,
     )
 
 
