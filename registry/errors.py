@@ -3,6 +3,7 @@
 RegistryError
 ├── RegistryUnavailableError (ConnectionError)   the database, server or artifact store did not answer
 ├── UnknownVersionError (LookupError)            no such version of that model
+├── UnknownRunError (LookupError)               the run was deleted for good
 ├── NoChampionError (LookupError)                nothing carries the champion alias yet
 ├── CorruptModelError (ValueError)               the downloaded file is not the one that was registered
 ├── ContractError (ValueError)                   a model's contract that cannot be read, or is not known here
@@ -21,6 +22,10 @@ class RegistryUnavailableError(RegistryError, ConnectionError):
 
 class UnknownVersionError(RegistryError, LookupError):
     """The asked version of a model is not registered."""
+
+
+class UnknownRunError(RegistryError, LookupError):
+    """The asked run is not in the store, or was deleted from it for good."""
 
 
 class NoChampionError(RegistryError, LookupError):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from registry.errors import RegistryError
+from registry.errors import RegistryError, UnknownRunError
 from registry.installed_version import installed_version
 from registry.mlflow_connection import MlflowConnection, retry_while_unavailable
 from registry.model_contract import ModelContract
@@ -103,13 +103,16 @@ class TrackingStore:
 
     @retry_while_unavailable
     def read_text(self, run_id: str, name: str) -> str | None:
-        """A text file kept under a run by `Run.log_text`; None when the run keeps no such file."""
-        with self.connection.session() as client:
-            files = [item.path for item in client.list_artifacts(run_id)]
-            if name not in files:
-                return None
-            with tempfile.TemporaryDirectory() as folder:
-                return Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+        """A text file kept under a run by `Run.log_text`; None when the run keeps no such file, or is gone itself."""
+        try:
+            with self.connection.session(missing=lambda: UnknownRunError(f"there is no run {run_id}")) as client:
+                files = [item.path for item in client.list_artifacts(run_id, name.rpartition("/")[0] or None)]
+                if name not in files:
+                    return None
+                with tempfile.TemporaryDirectory() as folder:
+                    return Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+        except UnknownRunError:
+            return None
 
     @retry_while_unavailable
     def read_metric_histories(self, run_id: str, part: str, most: int) -> dict[str, list[tuple[int, float]]]:

@@ -47,6 +47,8 @@ class Answer:
     truth: str = CLASS
     request: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    loss: float | None = None
+    """What the mistake costs, where not every mistake is the worst."""
 
 
 def run_attacks(quick: bool) -> Iterator[Attack]:
@@ -377,7 +379,7 @@ def _rows(answers: Sequence[Answer]) -> list[Outcome]:
                 weight=1.0,
                 tags=answer.tags,
                 request_id=answer.request,
-                loss=float(answer.wrong),
+                loss=float(answer.wrong) if answer.loss is None else answer.loss,
             )
         )
     return rows

@@ -28,6 +28,11 @@ class Equal:
     ours: Sequence[int]
     runs: int
 
+    @property
+    def most_by_luck(self) -> float:
+        """How many false alarms so many streams may raise where each is expected to raise one: two standard errors."""
+        return self.runs + 2 * math.sqrt(self.runs)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -85,13 +90,18 @@ def summed_up(
         },
         "due": sorted(limits.due),
         "at_the_limit": {
-            str(per_day): {"false_alarms": each.ours, "allowed": each.runs} for per_day, each in equal.items()
+            str(per_day): {
+                "false_alarms": each.ours,
+                "allowed": each.runs,
+                "within": max(each.ours) <= each.most_by_luck,
+            }
+            for per_day, each in equal.items()
         },
         "labels": {name: statistics.median(one.labels for one in many) for name, many in found.items()},
         "harmful_promotions": sum(each.is_harmful for each in promoted),
         "promotions": len(promoted),
         "rollbacks": sum(one.rollbacks for many in renewed.values() for one in many),
-        "benign_retrains": sum(one.retrainings for one in renewed.get("benign", ())),
+        "benign_retrains": sum(one.retrainings for one in renewed["benign"]) if "benign" in renewed else None,
     } | renewal([each for each in chosen if each.name in limits.due], renewed)
 
 

@@ -21,7 +21,7 @@ PER_HOUR: Final = 60
 CHANGE: Final = 10.0
 GRADUAL_DAYS: Final = 10.0
 QUICK_HEALTHY_DAYS: Final = 21.0
-QUICK_DAYS_AFTER: Final = 14.0
+QUICK_DAYS_AFTER: Final = 10.0
 FAILING: Final = ("thick", 1.0)
 """How the class that fails is shown."""
 
@@ -125,7 +125,7 @@ def scenarios(atlas: Atlas, small: Mapping[str, float]) -> tuple[Scenario, ...]:
 
 
 def in_short(scenario: Scenario) -> Scenario:
-    """The stream as `--quick` plays it: a healthy one for three weeks at most, another for two after its change."""
+    """The stream as `--quick` plays it: healthy ones for three weeks at most, others for ten days after a change."""
     days = QUICK_HEALTHY_DAYS if scenario.is_healthy else scenario.changes[-1] + QUICK_DAYS_AFTER
     return replace(scenario, days=min(scenario.days, days))
 

@@ -6,8 +6,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks.guarantee_attacks import Attack, labels, rate_attack, share_attack
+from benchmarks.guarantee_attacks import Attack, golden_values, judging, labels, rate_attack, share_attack
 from benchmarks.guarantees import attack_modules, summary
+from monitors.windows.window import Baseline
 
 
 def test_a_rate_is_broken_when_it_is_over_its_budget_by_more_than_luck() -> None:
@@ -50,3 +51,23 @@ def test_errors_that_are_known_first_are_no_alarm_once_answers_mature() -> None:
         wrong, day = place % 100 == 0, place / 50
         answers.append(replace(one, day=day, wrong=wrong, known={"delayed": day + (1 if wrong else 7)}))
     assert labels.count_alarms(labels.drop_rule(), labels.GOLDEN, answers, 40) == 0
+
+
+def test_losses_count_by_what_they_cost() -> None:
+    costly = [
+        labels.Answer(place / 50, wrong=True, known={"audit": place / 50}, loss=loss)
+        for place, loss in enumerate([0.2, 0.0] * 500)
+    ]
+    baseline = Baseline(2900, 3000, {}, golden_losses={0.0: 2900, 0.2: 100})
+    assert labels.count_alarms(golden_values.loss_rule(), baseline, costly, 20, stop=1) == 1
+    same = [replace(each, loss=0.2 if place % 30 == 0 else 0.0) for place, each in enumerate(costly)]
+    assert labels.count_alarms(golden_values.loss_rule(), baseline, same, 20, stop=1) == 0
+
+
+def test_a_candidate_is_not_judged_by_errors_that_are_known_first() -> None:
+    """Watched for too short, no label judges; watched for long, wrong answers are no larger a part than in truth."""
+    young, came = judging.labels_that_judge(np.random.default_rng(1), 70, 50, 30.0, fixed=False)
+    assert young.n == 0
+    assert 1 - came.champion_correct.mean() > 1.3 * judging.ERRORS
+    mature, _ = judging.labels_that_judge(np.random.default_rng(1), 700, 20, 30.0, fixed=False)
+    assert abs(1 - mature.champion_correct.mean() - judging.ERRORS) < 0.005

@@ -109,8 +109,11 @@ MEANINGS: Final = {
     ("absent", "label"): "the class of an answer that has got no label of any kind when it is so old",
     ("absent", "after"): "how old; rules, probations and retrainings read delayed labels an hour later and no sooner; "
     "a rule whose metric has no `mature` needs `sources: [audit]`",
-    ("rules", "block"): "what is one observation of the detector, because it may be wrong as one: `request`, "
-    "`client-hour`, a length of time, `entity:` and a tag, or `label`",
+    (
+        "rules",
+        "block",
+    ): "what is one observation of a detector or of `group_gap`, because it may be wrong as one: "
+    "`request`, `client-hour`, a length of time, `entity:` and a tag, or `label`",
     ("rules", "by"): "of `group_gap`: the tag whose values are the groups",
     ("rules", "column"): "of rules about columns: the name of one, or a list of names; all without it",
     ("rules", "slice"): "only predictions sent with these tags",

@@ -13,6 +13,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from generator.markdown import anchor, choices, first_line, page, table
 from mlplatform.cli import app as command_line
+from mlplatform.cli.json_output import JSON_FORMS
 
 
 def commands_page() -> str:
@@ -23,8 +24,12 @@ def commands_page() -> str:
     overview = [(f"[`{name}`](#{anchor(name)})", first_line(command.help)) for name, command in commands]
     return page(
         "Commands",
-        "Every command takes `--json`, which prints one JSON document for programs, and `--help`. "
-        "What its exit status means is under [exit codes](exit-codes.md).",
+        "Every command takes `--json`, which prints one JSON document on stdout for programs, and `--help`. What its "
+        "exit status means is under [exit codes](exit-codes.md). The keys of each document stand with its command: "
+        "within a major version keys are added, and none is renamed or removed.",
+        "`platform --install-completion` lets bash, zsh, fish or PowerShell complete commands and options; "
+        "`--show-completion` prints what it would add. What takes long shows a progress bar on stderr where that is a "
+        "terminal, and never with `--json`.",
         table(("command", "what it does"), overview),
         *(_command(name, command) for name, command in commands),
     )
@@ -52,9 +57,20 @@ def _command(name: str, command: TyperCommand) -> str:
             help_text,
             f"```text\n{usage}\n```",
             table(("argument or option", "default", "meaning"), rows),
+            _json_form(name),
         )
         if part
     )
+
+
+def _json_form(name: str) -> str:
+    """What `--json` prints."""
+    form = JSON_FORMS[name.removeprefix("platform ")]
+    if not form.keys:
+        return f"`--json`: a {'list of texts' if form.is_list else 'document of a form of its own'}."
+    shown = ["`" + "`, `".join(keys) + "`" for keys in (form.keys, *form.others)]
+    kind = "a list of objects with" if form.is_list else "an object with"
+    return f"`--json`: {kind} {'; or with other options '.join(shown)}."
 
 
 def _argument(argument: TyperArgument) -> str:

@@ -137,6 +137,8 @@ class Notice:
     other_subjects: tuple[Subject, ...] = ()
     trend: Trend | None = None
     """How the value of the first alert went."""
+    hold: str = ""
+    """Why the retraining that the rule asks for does not start yet."""
 
     @property
     def first(self) -> Alert:
@@ -162,7 +164,8 @@ class Notice:
     @property
     def instruction(self) -> str:
         """What to do now, for whoever it wakes."""
-        return alert_instruction(self.kind, self.rule, self.first)
+        acting = next((subject.alert for subject in self.subjects if subject.alert.key != NO_DATA), self.first)
+        return alert_instruction(self.kind, self.rule, acting, self.hold)
 
     @property
     def sentences(self) -> list[str]:

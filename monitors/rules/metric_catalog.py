@@ -183,7 +183,7 @@ METRICS: Final[Mapping[str, MetricSpec]] = {
         data_needs=frozenset({"labels", "groups"}),
         key_type="tag",
         scope_text=", over all groups together",
-        options=frozenset({"by", "slice"}),
+        options=frozenset({"by", "slice", "block"}),
     ),
     "error_rate": MetricSpec(
         units=("%",),

@@ -81,6 +81,7 @@ def golden_mean_evidence(values: Mapping[float, int], largest: float, mean: floa
     return evidence
 
 
+@lru_cache(maxsize=1_000)
 def golden_null(errors: int, total: int, allowed_rise: float, versions: int = 1) -> CompositeNull:
     """The null hypothesis that labels show at most the golden set's true error share plus `allowed_rise`.
 

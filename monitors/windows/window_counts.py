@@ -16,13 +16,17 @@ from monitors.windows.latency_bins import BinCounts
 
 @dataclass(frozen=True)
 class LabelCount:
-    """How many answers of a window share their label source, truth, answer and sampling weight."""
+    """How many answers of a window share their label source, truth, answer and sampling weight.
+
+    `block`: which observation they are a part of; "" where each is one of its own.
+    """
 
     source: Source
     truth: str
     label: str
     weight: float
     n: int
+    block: str = ""
 
     @property
     def correct(self) -> bool:

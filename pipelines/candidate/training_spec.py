@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ class Champion:
     """Seconds since 1970 of the newest row it was trained or tuned on, where all of them have a time."""
     run_id: str = ""
     """The run that made it, which keeps what labels taught it; empty where nobody knows."""
+    registered_at: float = math.inf
+    """Seconds since 1970; infinite where nobody knows."""
     learnt: LearntLabels = NOTHING_LEARNT
 
 
@@ -100,4 +103,5 @@ def load_champion(catalog: Catalog, pipeline: Pipeline, version: int, cache: Pat
         tags.get(GOLDEN_DIGEST_TAG, ""),
         None if trained_until is None else float(trained_until),
         registered.run_id,
+        registered.created_at.timestamp(),
     )

@@ -24,7 +24,7 @@ SOURCE_WEIGHT: Mapping[LabelSource, float] = {"review": 1.0, "audit": 1.0, "dela
 
 @dataclass(frozen=True)
 class LabelOrigin:
-    """Who gave a label, and how it came about; `labelled_at` is when, in seconds since 1970, and orders reviews only.
+    """Who gave a label, and how it came about; `labelled_at` is when, in seconds since 1970.
 
     A `review` is a person's verdict on an image that was picked for them because its label was in doubt.
     """

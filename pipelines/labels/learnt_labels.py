@@ -6,8 +6,9 @@ The rows of the versions before it are noted too: it may have begun with their w
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data import Examples, FeedbackRows
+from pipelines.labels.label_provenance import LabelOrigin
 
 LINEAGE_FILE: Final = "lineage.json"
+TRAINED_FILE: Final = "lineage/feedback.json"
+"""The labels that trained a version, and the identities of their rows under `images`."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +29,26 @@ class LearntLabels:
 
     feedback_ids: frozenset[str] = frozenset()
     rows: frozenset[str] = frozenset()
+    given_until: float = -math.inf
+    """Labels that were given by then, in seconds since 1970, may have been learnt: nobody knows which were."""
 
     @classmethod
-    def from_json(cls, text: str) -> LearntLabels:
-        """From a lineage; one that was written before rows were noted names the labels alone."""
+    def from_json(cls, text: str, read_trained: Callable[[], str | None] = lambda: None) -> LearntLabels:
+        """From a lineage; of one that was written before it noted rows, `read_trained` reads the file that has them."""
         lineage: Mapping[str, Any] = json.loads(text)
-        return cls(
-            frozenset(label["feedback_id"] for label in lineage["trained"]), frozenset(lineage.get("learnt_rows", ()))
-        )
+        rows = lineage.get("learnt_rows")
+        if rows is None:
+            rows = json.loads(read_trained() or "{}").get("images", ())
+        return cls(frozenset(label["feedback_id"] for label in lineage["trained"]), frozenset(rows))
 
-    def mask(self, labels: FeedbackRows) -> NDArray[np.bool_]:
+    def mask(self, labels: FeedbackRows, origins: Mapping[str, LabelOrigin]) -> NDArray[np.bool_]:
         """Which of the labels are about a row that was learnt, (n,)."""
         pairs = zip(labels.ids, labels.feedback_ids, strict=True)
-        return np.array([row in self.rows or label in self.feedback_ids for row, label in pairs], dtype=bool)
+        learnt = [
+            row in self.rows or label in self.feedback_ids or _given_at(label, origins) <= self.given_until
+            for row, label in pairs
+        ]
+        return np.array(learnt, dtype=bool)
 
 
 NOTHING_LEARNT: Final = LearntLabels()
@@ -58,6 +69,10 @@ def asked_again(rows: Examples, others: Examples) -> NDArray[np.bool_]:
         for content, group in pairs
     ]
     return np.array(again, dtype=bool)
+
+
+def _given_at(label: str, origins: Mapping[str, LabelOrigin]) -> float:
+    return origins[label].labelled_at if label in origins else 0.0
 
 
 def _groups(rows: Examples) -> tuple[str, ...]:

@@ -94,6 +94,7 @@ class Settings(AccessSettings):
         "off", description="Whether `platform mlflow` asks for passwords: off, or basic (MLflow's own plugin)."
     )
     mlflow_public_url: str = Field("", description="Address of the MLflow UI as people reach it, for links.")
+    review_consensus: int = Field(1, ge=1, le=9, description="Reviewers who must agree before their label counts.")
     seed: int = Field(0, ge=0, description="Seed of trainings.")
     gate_margin_points: float = Field(
         2.0, gt=0, lt=100, description="Golden accuracy a candidate must surely not lose, in points."
@@ -107,9 +108,7 @@ class Settings(AccessSettings):
     )
     serve_threads: int = Field(1, ge=1, description="Intra-op threads of one inference.")
     batch_max: int = Field(32, ge=1, description="Most images of different requests that are computed together.")
-    batch_wait_ms: float = Field(
-        0.0, ge=0, le=1000, description="Wait for more requests before a batch, in milliseconds; 0 waits for none."
-    )
+    batch_wait_ms: float = Field(0.0, ge=0, le=1000, description="Wait for more requests before a batch, in ms.")
     batch_lanes: int = Field(1, ge=1, le=64, description="Batches computed at the same time.")
     cache_answers: int = Field(
         4096, ge=0, description="Answers kept in memory for pictures that are sent again; 0 keeps none."

@@ -15,6 +15,7 @@ from monitors.statistics.review_sampling import CONFIDENCE_CUTS, make_sampling_p
 from registry.gate.paired_comparison import PairedPredictions
 
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.floating]
 _OWN_SHARE: Final = 0.35
 """What a network sees by itself, in standard deviations of what a picture shows to both."""
 _STRATA: Final = tuple(stratum_of("0", confidence) for confidence in (0.0, *CONFIDENCE_CUTS))
@@ -68,3 +69,37 @@ def discordant_rows(
     other = (labels + 1) % max(2, classes)
     champion = np.where((luck >= lost) & (luck < lost + gained), other, labels)
     return PairedPredictions(labels, champion, np.where(luck < lost, other, labels), origin)
+
+
+def days_of_chances(generator: np.random.Generator, per_day: int, differing: Floats, wins: Floats) -> PairedPredictions:
+    """Days on each of which the models differ on rows with one chance, and the candidate wins those with another."""
+    labels = np.zeros(len(differing) * per_day, np.int64)
+    champion, candidate = labels.copy(), labels.copy()
+    differs = generator.random(len(labels)) < np.repeat(differing, per_day)
+    won = generator.random(len(labels)) < np.repeat(wins, per_day)
+    champion[differs & won], candidate[differs & ~won] = 1, 1
+    return PairedPredictions(
+        labels, champion, candidate, "golden", blocks=np.repeat(np.arange(len(differing)), per_day)
+    )
+
+
+def kinds_of_days(kind: str, generator: np.random.Generator, count: int) -> tuple[Floats, Floats]:
+    """Each day's chance that the models differ, and that the candidate wins: 2 points are truly lost, by all kinds."""
+    if kind == "rows differ alike":
+        return np.full(count, 0.02), np.zeros(count)
+    if kind == "a day has one winner":
+        return np.full(count, 0.05), (generator.random(count) < 0.3).astype(np.float64)
+    if kind == "days differ unlike":
+        return np.minimum(generator.gamma(1, 0.02, count), 1.0), np.zeros(count)
+    if kind == "unlike, and one winner":
+        return np.minimum(generator.gamma(1, 0.04, count), 1.0), (generator.random(count) < 0.25).astype(np.float64)
+    return np.where(generator.random(count) < 0.2, 0.1, 0.0), np.zeros(count)
+
+
+KINDS_OF_DAYS: Final = (
+    "rows differ alike",
+    "a day has one winner",
+    "days differ unlike",
+    "unlike, and one winner",
+    "one bad day of five",
+)

@@ -15,10 +15,12 @@ def run_notebook(path: Path) -> tuple[dict[str, Any], list[object]]:
         if cell["cell_type"] != "code":
             continue
         tree = ast.parse("".join(cell["source"]), f"{path.name} cell {number}")
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        last = tree.body[-1] if tree.body else None
+        if isinstance(last, ast.Expr):
+            tree.body.pop()
         exec(compile(tree, f"{path.name} cell {number}", "exec"), namespace)
         value = None
-        if last is not None:
+        if isinstance(last, ast.Expr):
             expression = ast.Expression(last.value)
             value = eval(compile(expression, f"{path.name} cell {number}", "eval"), namespace)
         shown.append(value)

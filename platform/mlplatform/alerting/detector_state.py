@@ -16,13 +16,15 @@ KEY_COLUMNS = ("model_name", "model_version", "rule")
 class DetectorState:
     """The detectors of one rule for one version: states by stream, all of them read up to `cursor`.
 
-    `reading`: how far each source of labels has been read; empty for detectors that read no labels.
+    `reading`: how far each source of labels has been read; empty for detectors that read no labels. `begins_anew`: a
+    state was stored before that rested on something else; it is not stored.
     """
 
     definition: str
     cursor: int
     streams: Mapping[str, Any]
     reading: Mapping[str, Any] = field(default_factory=dict)
+    begins_anew: bool = False
 
 
 def load_state(connection: Connection, model_name: str, version: int, rule: str) -> DetectorState | None:

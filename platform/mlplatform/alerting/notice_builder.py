@@ -38,8 +38,12 @@ def build_alert_notice(
     subjects: tuple[Subject, ...],
     kind: NoticeKind,
     evaluation: evaluations.Evaluation,
+    hold: str = "",
 ) -> Notice:
-    """One notice about alerts of a rule and version that an evaluation moved the same way."""
+    """One notice about alerts of a rule and version that an evaluation moved the same way.
+
+    `hold` is why the retraining that the rule asks for does not start yet.
+    """
     # What else of the rule fires, for receivers that want the whole group.
     about = [subject.alert for subject in subjects]
     name, version, ids = evaluation.model_name, evaluation.model_version, {alert.id for alert in about}
@@ -64,6 +68,7 @@ def build_alert_notice(
         thumbnails=_worst_error_thumbnails(connection, context, rule, about, evaluation) if errors_matter else (),
         other_subjects=drop_silenced(connection, others, evaluation.at),
         trend=load_trend(connection, rule, about[0]),
+        hold=hold,
     )
 
 
@@ -81,8 +86,11 @@ def _top_confusions(
             max(evaluation.window_start, alert.changed_at or evaluation.window_start),
             _alert_tags(rule, alert),
         )
-        part = outcomes.newest_label_counts(connection, name, version, start, end, rule.sources, tags) if tags else {}
-        counts = part.get("", ()) if tags else outcome_counts.window_label_counts(connection, name, version, start, end)
+        counts = (
+            outcomes.newest_label_counts(connection, name, version, start, end, rule.sources, tags)
+            if tags
+            else outcome_counts.window_label_counts(connection, name, version, start, end)
+        )
         pairs: Counter[tuple[str, str]] = Counter()
         truth = _alert_class(rule, alert)
         for cell in counts:

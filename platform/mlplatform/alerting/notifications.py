@@ -26,6 +26,7 @@ def enqueue_alert_notice(
     subjects: Sequence[Subject],
     kind: NoticeKind,
     evaluation: evaluations.Evaluation,
+    hold: str = "",
 ) -> int:
     """Put one notice about these alerts into the outbox per configured channel; returns how many.
 
@@ -43,7 +44,7 @@ def enqueue_alert_notice(
     if not audible or not reached:
         return 0
     # One notice, rendered for each channel.
-    notice = build_alert_notice(connection, context, rule, audible, kind, evaluation)
+    notice = build_alert_notice(connection, context, rule, audible, kind, evaluation, hold)
     alert_ids = [subject.alert.id for subject in audible]
     return sum(
         outbox.enqueue(

@@ -33,8 +33,12 @@ def load_trend(connection: Connection, rule: Rule, alert: Alert) -> Trend | None
         .order_by(evaluations.c.slot.desc())
         .limit(MAX_VALUES)
     )
-    found = (next((one for one in row if one["key"] == alert.key), {}) for row in connection.scalars(query))
-    newest_first = [value for one in found if (value := one.get("value")) is not None]
+    newest_first = [
+        one["value"]
+        for findings in connection.scalars(query)
+        for one in findings
+        if one["key"] == alert.key and one["value"] is not None
+    ]
     trend = trend_of(rule, newest_first[::-1], keys_text(rule, [alert.key]))
     return None if trend is None else replace(trend, png=draw_trend(trend.values, trend.allowed))
 

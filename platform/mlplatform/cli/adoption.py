@@ -60,6 +60,7 @@ def adopt(
     as_json: JsonOption = False,
 ) -> None:
     """Serve and watch a classifier of a table that is in MLflow, without code: exported, judged, registered."""
+    from mlplatform.cli.output import ProgressBar
     from mlplatform.context import create_context
     from mlplatform.host.console import echo
     from mlplatform.host.control_characters import escape_controls
@@ -82,7 +83,8 @@ def adopt(
         run_its_code=run_its_code,
         trained_until=_moment(trained_until),
     )
-    adoption = adopt_model(context, request, by)
+    with ProgressBar("adopting", quiet=as_json):
+        adoption = adopt_model(context, request, by)
     candidate, promoted = adoption.outcome.candidate, adoption.outcome.promotion is not None
     lines = list(adoption.sentences)
     if promoted and context.model_name != request.name:

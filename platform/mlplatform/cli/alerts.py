@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlplatform.cli.options import ByOption, JsonOption, parse_duration_option
-from mlplatform.cli.output import print_table
+from mlplatform.cli.output import ProgressBar, print_table
 from mlplatform.host.console import console, echo, print_json
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def backtest_rules(
 
     context = create_context(load_settings(alerts_file=rules))
     period = parse_duration_option(since, "--since")
-    print_backtest(run_backtest(context, context.rules, period, label_by_label=label_by_label), as_json)
+    with ProgressBar("replaying", quiet=as_json):
+        result = run_backtest(context, context.rules, period, label_by_label=label_by_label)
+    print_backtest(result, as_json)
 
 
 @alerts_app.command("schema")

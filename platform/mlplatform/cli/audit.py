@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mlplatform.cli.options import ByOption, JsonOption
-from mlplatform.cli.output import print_table
+from mlplatform.cli.output import ProgressBar, print_table
 from mlplatform.host.console import echo, print_json
 
 audit_app = typer.Typer(help="Answers drawn for review by people, and the audit log.", no_args_is_help=True)
@@ -132,6 +132,7 @@ def verify_log(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    report = verify_with_checkpoint_file(create_context(load_settings()), anchors_file)
+    with ProgressBar("verifying", quiet=as_json):
+        report = verify_with_checkpoint_file(create_context(load_settings()), anchors_file)
     echo(to_jsonable(report) | {"sound": report.ok}, report.text, as_json)
     raise typer.Exit(0 if report.ok else 1)

@@ -2,15 +2,12 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
 from mlplatform.cli.options import JsonOption
-from mlplatform.host.console import console, echo
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from mlplatform.host.console import SafeConsole, echo
 
 data_app = typer.Typer(help="Data sets.", no_args_is_help=True)
 FETCH_TIMEOUT_SECONDS: Final = 3600.0
@@ -25,12 +22,12 @@ def fetch(
 ) -> None:
     """Download a data set and check it against its known checksums."""
     target = folder or Path("var/data") / name
-    files = _download(name, target, None if as_json else console())
+    files = _download(name, target, quiet=as_json)
     echo({"files": [str(path) for path in files]}, f"{name} is at {target}", as_json)
 
 
-def _download(name: str, folder: Path, output: "Console | None") -> list[Path]:
-    """Download with a progress bar a file on this console, or none; raises NotFoundError for an unknown name."""
+def _download(name: str, folder: Path, *, quiet: bool) -> list[Path]:
+    """Download with a progress bar a file on a terminal's stderr; raises NotFoundError for an unknown name."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     from mlplatform.errors import NotFoundError
@@ -43,7 +40,8 @@ def _download(name: str, folder: Path, output: "Console | None") -> list[Path]:
     except MissingDataError as error:
         raise NotFoundError(str(error)) from error
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TextColumn("{task.fields[state]}"))
-    with Progress(*columns, console=output, disable=output is None) as bars:
+    where = SafeConsole(stderr=True)
+    with Progress(*columns, console=where, disable=quiet or not where.is_terminal) as bars:
         tasks = {file: bars.add_task(file, total=None, state="waiting") for file in source.checksums}
 
         def show(progress: download.DownloadProgress) -> None:

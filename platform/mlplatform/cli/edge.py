@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mlplatform.cli.options import JsonOption
-from mlplatform.cli.output import print_table
+from mlplatform.cli.output import ProgressBar, print_table
 from mlplatform.host.console import echo, print_json
 
 edge_app = typer.Typer(help="Exported models on other machines.", no_args_is_help=True)
@@ -27,7 +27,8 @@ def export_model(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    exported = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
+    with ProgressBar("exporting", quiet=as_json):
+        exported = export_version(create_context(load_settings()), version, form, out, with_server=with_server)
     export = {name: value for name, value in to_jsonable(exported).items() if name != "parity"}
     export |= to_jsonable(exported.parity)
     if as_json:

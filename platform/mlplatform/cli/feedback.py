@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mlplatform.cli.options import JsonOption
+from mlplatform.cli.output import ProgressBar
 from mlplatform.host.console import echo
 
 feedback_app = typer.Typer(help="Labels by prediction id.", no_args_is_help=True)
@@ -25,6 +26,8 @@ def import_label_file(
     from mlplatform.settings import load_settings
 
     context = create_context(load_settings())
-    lines = read_label_file(context, file, Defaults(source, reviewer))
-    counts = preview_import(context, lines) if dry_run else import_labels(context, lines)
+    with ProgressBar("reading", quiet=as_json):
+        lines = read_label_file(context, file, Defaults(source, reviewer))
+    with ProgressBar("checking" if dry_run else "importing", quiet=as_json) as bar:
+        counts = preview_import(context, lines) if dry_run else import_labels(context, lines, bar.update)
     echo(counts, ", ".join(f"{count} {name}" for name, count in counts.items()), as_json)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mlplatform.cli.options import JsonOption, parse_duration_option
+from mlplatform.cli.output import ProgressBar
 from mlplatform.host.console import echo
 
 label_studio_app = typer.Typer(help="Inputs to label in Label Studio, and its labels.", no_args_is_help=True)
@@ -34,7 +35,8 @@ def write_tasks(
         with context.database.read() as connection:
             queue = resolve_id(connection, "task", queue)
     create_folder(out)
-    project = export_tasks(context, queue, limit, duration)
+    with ProgressBar("exporting", quiet=as_json):
+        project = export_tasks(context, queue, limit, duration)
     if not project.tasks:
         echo({"tasks": 0, "files": []}, "nothing waits for a label there", as_json)
         return
@@ -50,5 +52,6 @@ def take_file(file: Path, as_json: JsonOption = False) -> None:
     from mlplatform.feedback.label_studio.annotation_import import take_export
     from mlplatform.settings import load_settings
 
-    counts = take_export(create_context(load_settings()), file)
+    with ProgressBar("importing", quiet=as_json) as bar:
+        counts = take_export(create_context(load_settings()), file, bar.update)
     echo(counts, ", ".join(f"{count} {name}" for name, count in counts.items()), as_json)

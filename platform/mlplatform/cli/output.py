@@ -98,7 +98,10 @@ def _parse_time(value: object) -> datetime | None:
 
 
 class ProgressBar:
-    """A progress bar on stderr, or nothing."""
+    """A progress bar on stderr where that is a terminal, or nothing.
+
+    Until it is told how far its work is, it shows that there is some and how long it has taken.
+    """
 
     def __init__(self, title: str, *, quiet: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -110,8 +113,9 @@ class ProgressBar:
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        self._progress = Progress(*columns, console=SafeConsole(stderr=True), disable=quiet)
-        self._task = self._progress.add_task(title, total=1, note="")
+        where = SafeConsole(stderr=True)
+        self._progress = Progress(*columns, console=where, disable=quiet or not where.is_terminal, transient=True)
+        self._task = self._progress.add_task(title, total=None, note="")
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Show how far it is."""

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mlplatform.cli.options import ActorOption, JsonOption
-from mlplatform.cli.output import print_table
+from mlplatform.cli.output import ProgressBar, print_table
 from mlplatform.host.console import echo, print_json
 
 recording_app = typer.Typer(help="Answers whose rows were set aside until a person decides.", no_args_is_help=True)
@@ -38,7 +38,8 @@ def restore_rows(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    results = restore(create_context(load_settings()), name, actor)
+    with ProgressBar("restoring", quiet=as_json):
+        results = restore(create_context(load_settings()), name, actor)
     lines = [
         f"{result.name}: {result.restored} restored, {result.refused} refused, {result.damaged} damaged"
         for result in results

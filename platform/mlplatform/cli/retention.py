@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from mlplatform.cli.options import ActorOption, JsonOption
+from mlplatform.cli.output import ProgressBar
 from mlplatform.host.console import echo
 
 retention_app = typer.Typer(help="How long answers are kept, and erasure on request.", no_args_is_help=True)
@@ -41,7 +42,8 @@ def apply_now(
     from mlplatform.serialization import to_jsonable
     from mlplatform.settings import load_settings
 
-    removed = to_jsonable(apply_retention(create_context(load_settings()), actor))
+    with ProgressBar("removing", quiet=as_json):
+        removed = to_jsonable(apply_retention(create_context(load_settings()), actor))
     echo(removed, ", ".join(f"{count} {name}" for name, count in removed.items()), as_json)
 
 
@@ -64,7 +66,8 @@ def erase(
     if (client is None) == (subject is None):
         raise InvalidInputError("name whom to erase: either --client or --subject")
     context = create_context(load_settings())
-    erased = erase_subject(context, subject, actor) if client is None else erase_client(context, client, actor)  # type: ignore[arg-type]
+    with ProgressBar("erasing", quiet=as_json):
+        erased = erase_subject(context, subject, actor) if client is None else erase_client(context, client, actor)  # type: ignore[arg-type]
     words = (
         f"{erased.answers} answers erased with {erased.pictures} inputs; "
         f"{erased.labelled} of them had labels, which training and the gate will no longer see; "

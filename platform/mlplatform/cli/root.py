@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from mlplatform.cli.options import DataDirOption, JsonOption, PipelineOption
-from mlplatform.cli.output import print_table
+from mlplatform.cli.output import ProgressBar, print_table
 from mlplatform.host.console import echo, print_json
 
 app = typer.Typer(
@@ -16,7 +16,6 @@ app = typer.Typer(
     help="Keep a model right in production: serve, record, monitor, alert, retrain, gate, promote, reload.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -171,6 +170,21 @@ def status(
     print_status(everything, as_json)
 
 
+@app.command("open")
+def open_page(
+    page: Annotated[str, typer.Argument(help="alerts, review, versions/8, ...; the overview otherwise.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Open a page of the server in the browser; where there is none, print its address."""
+    from mlplatform.cli.browser import open_in_browser
+    from mlplatform.operations.page_address import page_address
+    from mlplatform.settings import load_settings
+
+    address = page_address(load_settings(), page)
+    is_open = open_in_browser(address)
+    echo({"address": address, "opened": is_open}, f"opened {address}" if is_open else address, as_json)
+
+
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
@@ -200,7 +214,8 @@ def doctor(as_json: JsonOption = False) -> None:
     from mlplatform.operations.doctor.diagnostics import run_checks
     from mlplatform.settings import load_settings
 
-    findings = run_checks(load_settings())
+    with ProgressBar("examining", quiet=as_json):
+        findings = run_checks(load_settings())
     rows = [vars(finding) for finding in findings]
     if as_json:
         print_json(rows)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import typer
 
 from mlplatform.cli.exit_codes import EXIT_BREACH
-from mlplatform.cli.output import print_table
+from mlplatform.cli.output import ProgressBar, print_table
 from mlplatform.context import create_context
 from mlplatform.errors import NotFoundError
 from mlplatform.host.console import console, print_json
@@ -51,8 +51,13 @@ def evaluate_rules(as_json: bool) -> None:
     from mlplatform.monitoring.evaluation_report import write_report
 
     context = create_context(load_settings())
-    results = [(rule, evaluate(context, rule, context.clock())) for rule in context.rules.rules]
-    rows = [to_jsonable(write_report(context, rule, result)) for rule, result in results if result is not None]
+    rules, rows = context.rules.rules, []
+    with ProgressBar("evaluating", quiet=as_json) as bar:
+        results = []
+        for done, rule in enumerate(rules):
+            bar.update(done, len(rules), rule.name)
+            results.append((rule, evaluate(context, rule, context.clock())))
+        rows = [to_jsonable(write_report(context, rule, result)) for rule, result in results if result is not None]
     if not rows:
         raise NotFoundError("there is no champion to check; `platform train` makes the first one")
     if as_json:

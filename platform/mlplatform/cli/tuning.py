@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlplatform.cli.output import print_table
+from mlplatform.cli.output import ProgressBar, print_table
 from mlplatform.context import create_context
 from mlplatform.host.console import console, echo, print_json
 from mlplatform.settings import load_settings
@@ -30,7 +30,8 @@ def run_tuning(forget: bool, pipeline: str | None, as_json: bool) -> None:
         echo({"host_class": host, "forgotten": is_deleted}, text, as_json)
         return
     tuner = Tuner(context, ModelSlot(), Decoders(settings.max_images, settings.max_megapixels * 1e6))
-    result = tuner.tune(open_champion(context, tuner.backend_config()))
+    with ProgressBar("measuring", quiet=as_json):
+        result = tuner.tune(open_champion(context, tuner.backend_config()))
     with context.database.write() as connection:
         audit_entries.append(
             connection, "cli", "tune-serving", f"host/{host}", context.clock(), {"plan": result["after"]}

@@ -168,7 +168,8 @@ class _DemoRun:
         self._wait_until("a signed webhook", NOTICE_TIMEOUT_SECONDS, self._has_signed_webhook)
         slack = next(post.json for post in self.mailbox.posts if post.path == "/slack")
         self.presenter.print_line(f"{accuracy(sent):.1%} of {len(sent)} answers right; the alert fired")
-        facts = [field["text"].replace("*", "").replace("\n", ": ") for field in slack["blocks"][2]["fields"]]
+        fields = (field for block in slack["blocks"] for field in block.get("fields", ()))
+        facts = [field["text"].replace("*", "").replace("\n", ": ") for field in fields]
         self.presenter.print_notice(
             "Slack message", "\n".join([slack["text"], *facts]), f"{len(slack['blocks'])} blocks"
         )

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -95,8 +95,12 @@ def preview_import(context: AppContext, lines: Sequence[LabelLine]) -> dict[str,
     return {"lines": len(lines), **{status: counts[status] for status in statuses}}
 
 
-def import_labels(context: AppContext, lines: Sequence[LabelLine]) -> dict[str, int]:
+def import_labels(
+    context: AppContext, lines: Sequence[LabelLine], on_progress: Callable[[int, int], None] = lambda _done, _of: None
+) -> dict[str, int]:
     """Store the labels, batch by batch; returns how many became what, and how many audit labels estimate nothing.
+
+    `on_progress` is told how many of how many lines are stored.
 
     Raises InvalidInputError before anything is stored where predictions are unknown, naming their lines.
     """
@@ -104,6 +108,7 @@ def import_labels(context: AppContext, lines: Sequence[LabelLine]) -> dict[str, 
         raise InvalidInputError(_unknown_predictions_message(unknown))
     counts: Counter[str] = Counter(dict.fromkeys(get_args(FeedbackStatus), 0))
     for first in range(0, len(lines), BATCH_SIZE):
+        on_progress(first, len(lines))
         batch = [line.label for line in lines[first : first + BATCH_SIZE]]
         for label, receipt in zip(batch, record_labels(context, batch, wait=True), strict=True):
             counts[receipt.outcome] += 1

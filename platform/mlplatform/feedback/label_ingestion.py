@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -20,6 +20,7 @@ from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES, SOURCES_BY_
 from mlplatform.predictions import prediction_ids, prediction_records
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 MAX_TRIES: Final = 3
 MATCH_BATCH_SIZE: Final = 200
 """Waiting labels that one run of the watcher matches."""
@@ -60,12 +61,17 @@ def record_labels(
     another label before.
     """
     reject_model_labels(context.model_name, labels)
+    return write_labels(context, lambda connection: record_within(connection, context, labels, key_id, wait=wait))
+
+
+def write_labels(context: AppContext, write: Callable[[Connection], T]) -> T:
+    """Run a transaction that stores labels, again where another process labelled the same prediction meanwhile."""
     for _ in range(MAX_TRIES):
         try:
             with context.database.write() as connection:
-                return _record_labels(connection, context, labels, key_id, wait=wait)
+                return write(connection)
         except IntegrityError:
-            continue  # another process labelled the same prediction at the same moment: try again
+            continue
     raise ConflictError("other processes keep labelling the same predictions; send the labels again")
 
 
@@ -77,7 +83,7 @@ def record_absent_labels(
     """Store the labels of answers that got none, but for those that got one meanwhile; returns how many were stored."""
     with context.database.write() as connection:
         verify_lease(connection)
-        receipts = _record_labels(connection, context, labels, "", wait=False)
+        receipts = record_within(connection, context, labels, "", wait=False)
     return sum(receipt.outcome == "recorded" for receipt in receipts)
 
 
@@ -133,7 +139,7 @@ def expired_label_count(connection: Connection, now: datetime) -> int:
     return sum(int(entry.details.get("labels", 0)) for entry in entries)
 
 
-def _record_labels(
+def record_within(
     connection: Connection,
     context: AppContext,
     labels: Sequence[label_records.SubmittedLabel],
@@ -141,6 +147,7 @@ def _record_labels(
     *,
     wait: bool,
 ) -> list[LabelReceipt]:
+    """Take labels in a transaction of `write_labels`; raises as `record_labels`."""
     # 1. Which predictions are recorded (locked until the end), erased, or may still come.
     now, ids = context.clock(), {label.prediction_id for label in labels}
     origins = prediction_records.prediction_origins(connection, ids, lock=True)

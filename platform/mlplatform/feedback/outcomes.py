@@ -3,13 +3,12 @@
 A row has a sequence number per model. `outcome_updates` writes the rows.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, case, func, literal, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, case, func, select, true, union_all
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from mlplatform.feedback.label_precedence import ESTIMATION_SOURCES
@@ -35,16 +34,16 @@ def latest_label_time(
     Tags are looked for among the newest labels of each source only.
     """
     of_version = (outcomes.c.model_name == model_name) & (outcomes.c.model_version == version) & (outcomes.c.weight > 0)
-    latest: list[tuple[int, datetime]] = []
+    latest = []
     for source in sorted(sources):
         rows = select(outcomes.c.seq, outcomes.c.known_at, outcomes.c.tags).where(
             of_version, outcomes.c.source == source
         )
         newest = rows.order_by(outcomes.c.seq.desc()).limit(MAX_ROWS if tags else 1).subquery().c
         query = select(newest.seq, newest.known_at).where(*tag_conditions(tags, newest.tags))
-        query = query.order_by(newest.seq.desc()).limit(1)
-        latest += [(row.seq, row.known_at) for row in connection.execute(query)]
-    return max(latest)[1] if latest else None
+        latest.append(select(query.order_by(newest.seq.desc()).limit(1).subquery()))
+    found = connection.execute(union_all(*latest)).all()
+    return max((row.seq, row.known_at) for row in found)[1] if found else None
 
 
 def last_sequence(connection: Connection, model_name: str) -> int:
@@ -205,20 +204,14 @@ def newest_label_counts(
     end: datetime,
     sources: Collection[str],
     tags: Mapping[str, str] = NO_TAGS,
-    tag: str | None = None,
     limit: int = MAX_ROWS,
-) -> dict[str, tuple[LabelCount, ...]]:
-    """The same predictions counted by their value of a tag: "" holds those without it, or all where no tag is named."""
+) -> list[LabelCount]:
+    """The same predictions, counted."""
     newest = _newest_outcomes_query(model_name, version, start, end, sources, tags, limit).subquery()
-    group = literal("") if tag is None else func.coalesce(newest.c.tags[tag].as_string(), "")
-    truth, label = counted_classes(newest.c)
-    grouped = select(group.label("group"), newest.c.source, truth, label, newest.c.weight).subquery()
-    columns = [grouped.c[name] for name in ("group", "source", "truth", "label", "weight")]
+    counted = select(newest.c.source, *counted_classes(newest.c), newest.c.weight).subquery()
+    columns = [counted.c[name] for name in ("source", "truth", "label", "weight")]
     query = select(*columns, func.count().label("n")).group_by(*columns).order_by(*columns)
-    counts: dict[str, list[LabelCount]] = defaultdict(list)
-    for row in connection.execute(query):
-        counts[row.group].append(LabelCount(row.source, row.truth, row.label, row.weight, row.n))
-    return {name: tuple(cells) for name, cells in counts.items()}
+    return [LabelCount(row.source, row.truth, row.label, row.weight, row.n) for row in connection.execute(query)]
 
 
 def sliced_label_counts(

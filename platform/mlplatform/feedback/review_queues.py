@@ -8,6 +8,7 @@ from typing import Final, Literal
 from sqlalchemy import Connection, select
 
 from mlplatform.errors import NotFoundError
+from mlplatform.feedback.review_consensus import CONTRADICTIONS, contradicted, voted_on
 from mlplatform.predictions import review_samples, shadow_predictions
 from mlplatform.predictions.review_samples import passed_by
 from mlplatform.store import tasks
@@ -16,7 +17,7 @@ from mlplatform.store.tables.feedback import review_claims
 from mlplatform.store.tables.predictions import predictions
 from mlplatform.store.tasks import LABELLING_KINDS, Task
 
-QueueKind = Literal["draw", "disagreements", "label-audit", "label-review"]
+QueueKind = Literal["draw", "disagreements", "contradictions", "label-audit", "label-review"]
 DRAW: Final = "draw"
 DISAGREEMENTS: Final = "disagreements"
 MAX_COUNTED: Final = 1_000
@@ -25,6 +26,7 @@ MAX_DISAGREEMENTS: Final = 200
 TITLES: Final[Mapping[QueueKind, str]] = {
     "draw": "Drawn at random",
     "disagreements": "Disagreements",
+    "contradictions": "Reviewers differ",
     "label-audit": "Label audit",
     "label-review": "Suspicious labels",
 }
@@ -57,21 +59,27 @@ class ReviewQueue:
         return self.id if self.kind in LABELLING_KINDS else ""
 
 
-def list_queues(connection: Connection, model: str) -> list[ReviewQueue]:
-    """Every queue of a model: the draw first, then its open tasks, then disagreements."""
+def list_queues(connection: Connection, model: str, consensus: int = 1) -> list[ReviewQueue]:
+    """Every queue of a model: the draw first, then its open tasks, then disagreements, then contradicting reviewers.
+
+    The last where as many reviewers as `consensus` must agree, and that is more than one.
+    """
     return [
         _draw_queue(connection, model),
         *(_task_queue(connection, task) for task in _labelling_tasks(connection, model)),
         _disagreement_queue(connection, model),
+        *([_contradiction_queue(connection, model, consensus)] if consensus > 1 else []),
     ]
 
 
-def find_queue(connection: Connection, model: str, queue_id: str) -> ReviewQueue:
+def find_queue(connection: Connection, model: str, queue_id: str, consensus: int = 1) -> ReviewQueue:
     """That queue; raises NotFoundError for one that is not open, naming those that are."""
     if queue_id == DRAW:
         return _draw_queue(connection, model)
     if queue_id == DISAGREEMENTS:
         return _disagreement_queue(connection, model)
+    if queue_id == CONTRADICTIONS and consensus > 1:
+        return _contradiction_queue(connection, model, consensus)
     open_tasks = {task.id: task for task in _labelling_tasks(connection, model)}
     if queue_id not in open_tasks:
         listed = ", ".join((DRAW, *open_tasks, DISAGREEMENTS))
@@ -79,16 +87,23 @@ def find_queue(connection: Connection, model: str, queue_id: str) -> ReviewQueue
     return _task_queue(connection, open_tasks[queue_id])
 
 
-def waiting_items(connection: Connection, model: str, queue: ReviewQueue) -> list[str]:
-    """The predictions of a task or of the disagreements that wait for a label, in the order to label them in."""
+def waiting_items(connection: Connection, model: str, queue: ReviewQueue, consensus: int = 1) -> list[str]:
+    """The predictions of a queue, but for the draw, that wait for a label, in the order to label them in."""
+    if queue.kind == "contradictions":
+        return contradicted(connection, model, consensus, MAX_DISAGREEMENTS)
     if queue.kind == "disagreements":
         return shadow_predictions.differing_unlabelled(connection, model, MAX_DISAGREEMENTS)
     return tasks.unlabelled_items(connection, tasks.find(connection, queue.id))
 
 
-def claimable_items(connection: Connection, model: str, queue: ReviewQueue, reviewer: str, now: datetime) -> list[str]:
-    """Those that nobody else holds and that the reviewer did not pass by, with what the reviewer holds first."""
-    waiting = waiting_items(connection, model, queue)
+def claimable_items(
+    connection: Connection, model: str, queue: ReviewQueue, reviewer: str, now: datetime, consensus: int = 1
+) -> list[str]:
+    """Those that nobody else holds and that the reviewer did not pass by, with what the reviewer holds first.
+
+    Where several reviewers must agree, nobody is asked again what they labelled in the queue.
+    """
+    waiting = waiting_items(connection, model, queue, consensus)
     held = {
         row.prediction_id: row.reviewer
         for row in connection.execute(
@@ -97,6 +112,8 @@ def claimable_items(connection: Connection, model: str, queue: ReviewQueue, revi
     }
     is_passed = passed_by(predictions.c.id, reviewer, now)
     passed = set(connection.scalars(select(predictions.c.id).where(predictions.c.id.in_(waiting), is_passed)))
+    if consensus > 1:
+        passed |= voted_on(connection, waiting, reviewer, queue.id)
     free = [key for key in waiting if held.get(key, reviewer) == reviewer and key not in passed]
     return sorted(free, key=lambda key: key not in held)
 
@@ -123,6 +140,11 @@ def _draw_queue(connection: Connection, model: str) -> ReviewQueue:
 def _disagreement_queue(connection: Connection, model: str) -> ReviewQueue:
     waiting = shadow_predictions.differing_unlabelled(connection, model, MAX_DISAGREEMENTS)
     return ReviewQueue(DISAGREEMENTS, "disagreements", len(waiting))
+
+
+def _contradiction_queue(connection: Connection, model: str, consensus: int) -> ReviewQueue:
+    waiting = contradicted(connection, model, consensus, MAX_DISAGREEMENTS)
+    return ReviewQueue(CONTRADICTIONS, "contradictions", len(waiting))
 
 
 def _task_queue(connection: Connection, task: Task) -> ReviewQueue:

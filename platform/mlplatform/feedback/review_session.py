@@ -75,7 +75,7 @@ def check_reviewer(name: str) -> str:
 def list_review_queues(context: AppContext, reviewer: str) -> tuple[list[ReviewQueue], ReviewerProgress | None]:
     """Every queue of the model, and how far the reviewer is, where one is named."""
     with context.database.read() as connection:
-        queues = list_queues(connection, context.model_name)
+        queues = list_queues(connection, context.model_name, context.settings.review_consensus)
         progress = _progress(connection, context.model_name, reviewer, context.clock()) if reviewer else None
     return queues, progress
 
@@ -84,7 +84,7 @@ def load_desk(context: AppContext, queue_id: str, reviewer: str, back_to: str = 
     """What the reviewer holds, or an input they spoke about before; raises NotFoundError."""
     now, model = context.clock(), context.model_name
     with context.database.read() as connection:
-        queue = find_queue(connection, model, queue_id)
+        queue = find_queue(connection, model, queue_id, context.settings.review_consensus)
         given = _find_verdict(connection, model, queue, reviewer, back_to) if back_to else None
         if back_to and given is None:
             raise NotFoundError(f"{reviewer} said nothing of prediction {back_to[:64]!r} in this queue")
@@ -112,11 +112,13 @@ def claim_next(context: AppContext, queue_id: str, reviewer: str) -> str | None:
     """Hold the next input of a queue for the reviewer; returns it, or None where none waits for them."""
     now, model = context.clock(), context.model_name
     with context.database.write() as connection:
-        queue = find_queue(connection, model, queue_id)
+        queue = find_queue(connection, model, queue_id, context.settings.review_consensus)
         if queue.kind == "draw":
             claims = review_samples.claim_samples(connection, model, reviewer, 1, CLAIM_DURATION, now)
             return claims[0].prediction_id if claims else None
-        for prediction_id in claimable_items(connection, model, queue, reviewer, now):
+        for prediction_id in claimable_items(
+            connection, model, queue, reviewer, now, context.settings.review_consensus
+        ):
             if claim_item(connection, prediction_id, queue, reviewer, now, CLAIM_DURATION):
                 return prediction_id
     return None
@@ -131,13 +133,15 @@ def give_verdict(context: AppContext, queue_id: str, reviewer: str, verdict: Ver
     """
     now, model = context.clock(), context.model_name
     with context.database.read() as connection:
-        queue = find_queue(connection, model, queue_id)
+        queue = find_queue(connection, model, queue_id, context.settings.review_consensus)
         _check_theirs(connection, model, queue, reviewer, verdict.prediction_id)
     if verdict.kind == "label":
         with context.database.read() as connection:
             kept = context.contracts.label_rules(connection, model).canonical(verdict.label)
         verdict = replace(verdict, label=verdict.label if kept is None else kept)
-        label = ReviewLabel(verdict.prediction_id, verdict.label, queue.task, picked=queue.kind == "disagreements")
+        label = ReviewLabel(
+            verdict.prediction_id, verdict.label, queue.task, queue.kind == "disagreements", queue=queue.id
+        )
         submit_labels(context, [label], reviewer, key_id)
     details: dict[str, object] = {"queue": queue.id}
     if key_id:
@@ -146,7 +150,8 @@ def give_verdict(context: AppContext, queue_id: str, reviewer: str, verdict: Ver
         before = _find_verdict(connection, model, queue, reviewer, verdict.prediction_id)
         if verdict.kind != "label" and before is not None and before.kind == "label":
             raise ConflictError("you labelled this input, and its label counts; give another label instead")
-        _store_verdict(connection, model, queue, reviewer, verdict, now)
+        if verdict.kind != "label" or context.settings.review_consensus == 1:  # else it is stored as a vote
+            _store_verdict(connection, model, queue, reviewer, verdict, now)
         _release(connection, queue, verdict.prediction_id, reviewer)
         if verdict.kind != "label" and verdict != before:
             subject = f"prediction/{verdict.prediction_id}"

@@ -20,6 +20,7 @@ from mlplatform.errors import InvalidInputError, NotFoundError
 from mlplatform.feedback import label_records
 from mlplatform.feedback.label_ingestion import LabelReceipt, record_labels
 from mlplatform.feedback.label_precedence import LabelSource
+from mlplatform.feedback.review_consensus import record_votes
 from mlplatform.predictions import prediction_records, review_samples
 from mlplatform.predictions.input_views import InputView, RowCell, load_input_view
 from mlplatform.store import tasks
@@ -60,6 +61,12 @@ class ReviewLabel:
     reviewer: str = ""
     at: datetime | None = None
     key: str = ""
+    queue: str = ""
+
+    @property
+    def shown_in(self) -> str:
+        """The queue that it was shown in; the draw where nothing else is said."""
+        return self.queue or self.task or "draw"
 
 
 def claim_items(context: AppContext, reviewer: str, limit: int) -> list[ReviewItem]:
@@ -102,19 +109,25 @@ def task_items(context: AppContext, task_id: str, limit: int = MAX_ITEMS) -> lis
 def submit_labels(
     context: AppContext, review_labels: Sequence[ReviewLabel], reviewer: str, key_id: str = ""
 ) -> dict[str, int]:
-    """Take labels, all or none; returns how many became audit labels, reviews, or were there already."""
+    """Take labels, all or none; returns how many became audit labels, reviews, or were there already.
+
+    Where several reviewers must agree, also how many wait for others.
+    """
     counts = {"audit": 0, "review": 0, "repeated": 0}
+    counts |= {"undecided": 0} if context.settings.review_consensus > 1 else {}
     for label, receipt in record_review_labels(context, review_labels, reviewer, key_id):
-        counts["repeated" if receipt.outcome == "repeated" else label.source] += 1
+        outcome = "undecided" if receipt is None else receipt.outcome
+        counts[outcome if outcome in ("repeated", "undecided") else label.source] += 1
     return counts
 
 
 def record_review_labels(
     context: AppContext, review_labels: Sequence[ReviewLabel], reviewer: str = "", key_id: str = ""
-) -> list[tuple[label_records.SubmittedLabel, LabelReceipt]]:
+) -> list[tuple[label_records.SubmittedLabel, LabelReceipt | None]]:
     """Take labels, all or none; returns each as it was taken, with what became of it.
 
-    A label's own reviewer, time and key count before those of all: `reviewer`, now and none.
+    Where several reviewers must agree (PLATFORM_REVIEW_CONSENSUS), that is None until they do. A label's own reviewer,
+    time and key count before those of all: `reviewer`, now and none.
     """
     now = context.clock()
     with context.database.read() as connection:
@@ -138,6 +151,9 @@ def record_review_labels(
         )
         for review_label in review_labels
     ]
+    if context.settings.review_consensus > 1:
+        queues = [review_label.shown_in for review_label in review_labels]
+        return record_votes(context, labels, queues, key_id)
     return list(zip(labels, record_labels(context, labels, key_id), strict=True))
 
 

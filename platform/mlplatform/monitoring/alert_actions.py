@@ -6,8 +6,11 @@ from typing import assert_never
 from sqlalchemy import Connection
 
 from mlplatform.audit import audit_entries
+from mlplatform.context import AppContext
 from mlplatform.monitoring import label_issue_candidates
 from mlplatform.retraining import retraining_queue
+from mlplatform.retraining.retraining_limits import hold_reason
+from mlplatform.retraining.supervisor import start_limits
 from mlplatform.store import tasks
 from mlplatform.store.version_contracts import VersionContracts
 from monitors.alerts import Alert
@@ -49,6 +52,15 @@ def start_action(
         return None  # the alert had opened its task before
     audit_entries.append(connection, "watcher", rule.action, f"alert/{alert.id}", now, {"started": started})
     return started
+
+
+def retraining_hold(connection: Connection, context: AppContext, rule: Rule, now: datetime) -> str:
+    """Why the retraining that a rule asks for does not start yet; empty where it may, or the rule asks for none."""
+    if rule.action != "retrain":
+        return ""
+    rules = context.rules
+    held = hold_reason(connection, rules.model, "alert", start_limits(rules.retraining), now)
+    return "" if held is None else held.text
 
 
 def _label_audit_items(connection: Connection, contracts: VersionContracts, alert: Alert) -> list[dict[str, object]]:

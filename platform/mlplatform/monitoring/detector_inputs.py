@@ -63,9 +63,8 @@ def advance_detectors(
     name, version, digest = champion.model_name, champion.to_version, detectors_digest(rule, baseline, classes)
     # Where reading goes on from: where it ended, or the beginning, with what is known of earlier versions' labels.
     before = detector_state.load_state(connection, name, version, rule.name)
-    if before is not None and before.definition != digest:
-        before = None
-    if before is None:
+    begins_anew = before is not None and before.definition != digest
+    if before is None or begins_anew:
         position, detectors = (
             ReadPosition(lags={"delayed": earlier_lags(connection, champion)}),
             dict[str, LabelDetector](),
@@ -85,7 +84,8 @@ def advance_detectors(
     start = budget_start(rule.false_alarms, champion, probation)
     after = update_detectors(rule, baseline, classes, detectors, [*rows, *matured], reading, start, recent_rows)
     streams = {key: detector.to_json() for key, detector in after.items()}
-    return detector_state.DetectorState(digest, reading.after.cursor, streams, reading.after.to_json()), reading
+    read = reading.after
+    return detector_state.DetectorState(digest, read.cursor, streams, read.to_json(), begins_anew), reading
 
 
 def earlier_lags(connection: Connection, champion: promotion_history.Promotion) -> LabelLags:

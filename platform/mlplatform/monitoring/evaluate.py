@@ -20,7 +20,7 @@ from mlplatform.clock import EPOCH
 from mlplatform.context import AppContext
 from mlplatform.errors import ConflictError
 from mlplatform.ids import uuid7
-from mlplatform.monitoring.alert_actions import start_action
+from mlplatform.monitoring.alert_actions import retraining_hold, start_action
 from mlplatform.monitoring.detector_inputs import detectors_by_stream
 from mlplatform.monitoring.input_drift import InputDriftMonitor
 from mlplatform.monitoring.rule_inputs import RuleInputs, load_inputs, load_slow_inputs
@@ -181,12 +181,13 @@ def apply(connection: Connection, context: AppContext, rule: Rule, decision: Dec
         if update.starts_action:
             start_action(connection, context.contracts, rule, alert, update.finding, now)
     # Notices into the outbox; an inhibited rule says only that something is over.
+    hold = retraining_hold(connection, context, rule, now) if decision.notices else ""
     for kind, subjects in decision.notices.items():
         if decision.is_inhibited and kind != "resolved":
             cause = {"by": list(rule.inhibited_by), "alerts": [subject.alert.id for subject in subjects]}
             audit_entries.append(connection, "watcher", "inhibit", f"rule/{rule.name}", now, cause)
         else:
-            enqueue_alert_notice(connection, context, rule, subjects, kind, evaluation)
+            enqueue_alert_notice(connection, context, rule, subjects, kind, evaluation, hold)
 
 
 def _save_detectors(
@@ -194,8 +195,7 @@ def _save_detectors(
 ) -> None:
     """Write what the rule's detectors remember, and in the audit log if they began anew since the evaluation before."""
     name, version = evaluation.model_name, evaluation.model_version
-    before = detector_state.load_state(connection, name, version, rule.name)
-    if before is not None and before.definition != state.definition:
+    if state.begins_anew:
         details = {"model": name, "version": version, "reason": RESTART_REASON}
         audit_entries.append(connection, "watcher", "restart-detectors", f"rule/{rule.name}", evaluation.at, details)
     detector_state.save_state(connection, name, version, rule.name, state)

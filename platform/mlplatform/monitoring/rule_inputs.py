@@ -32,6 +32,7 @@ from monitors.decisions.detectors.label_reading import (
     windows_since,
 )
 from monitors.decisions.detectors.rule_detectors import change_points_since
+from monitors.decisions.group_gap import count_by_group
 from monitors.rules.alerts_config import Rule
 from monitors.statistics.two_sample import InputComparison
 from monitors.windows.window import Baseline, ErrorByConfidence, HostLatency
@@ -254,9 +255,10 @@ def _label_counts_by_group(
     connection: Connection, rule: Rule, champion: promotion_history.Promotion, start: datetime, now: datetime
 ) -> dict[str, tuple[LabelCount, ...]]:
     """The newest labels of the window by what they have in the tag that names groups."""
+    assert rule.by is not None  # a rule that compares groups names their tag
     name, version = champion.model_name, champion.to_version
-    groups = outcomes.newest_label_counts(connection, name, version, start, now, rule.sources, rule.slice, rule.by)
-    return {group: cells for group, cells in groups.items() if group}
+    rows = outcomes.newest_outcomes(connection, name, version, start, now, rule.sources, rule.slice)
+    return {group: cells for group, cells in count_by_group(rows, rule.by, rule.block).items() if group}
 
 
 def _last_data_time(connection: Connection, rule: Rule, champion: promotion_history.Promotion) -> datetime | None:

@@ -79,7 +79,8 @@ def advance_performance_estimator(
         return None
     name, version, digest = champion.model_name, champion.to_version, detector_digest(rule, calibration, versions)
     before = detector_state.load_state(connection, name, version, rule.name)
-    if before is None or before.definition != digest:
+    begins_anew = before is not None and before.definition != digest
+    if before is None or begins_anew:
         before = detector_state.DetectorState(digest, 0, {})
     settled = prediction_counts.minute_index(now - SETTLE_DELAY) - 1
     minutes = [
@@ -93,7 +94,7 @@ def advance_performance_estimator(
     started_at = champion.at - INITIAL_BUDGET_PERIOD
     after, last = update_performance_detector(rule, calibration, detector, minutes, started_at, versions)
     cursor = before.cursor if last is None else last
-    return detector_state.DetectorState(digest, cursor, {WHOLE_STREAM: after.to_json()})
+    return detector_state.DetectorState(digest, cursor, {WHOLE_STREAM: after.to_json()}, begins_anew=begins_anew)
 
 
 def _label_counts(labels: Mapping[str, BinCounts]) -> dict[str, int]:

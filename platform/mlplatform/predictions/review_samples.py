@@ -195,6 +195,7 @@ def claim_samples(
             review_samples.c.finished_at.is_(None),
             claimable,
             ~passed_by(review_samples.c.prediction_id, reviewer, now),
+            ~_labelled_by(review_samples.c.prediction_id, reviewer),
         )
         .order_by(
             (review_samples.c.claimed_by == reviewer).desc(), review_samples.c.place, review_samples.c.prediction_id
@@ -223,6 +224,16 @@ def passed_by(prediction_id: Column[str], reviewer: str, now: datetime) -> Colum
     )
 
 
+def _labelled_by(prediction_id: Column[str], reviewer: str) -> ColumnElement[bool]:
+    """Whether a reviewer said already what a drawn input shows, which is no label yet where others must agree."""
+    return exists().where(
+        review_verdicts.c.prediction_id == prediction_id,
+        review_verdicts.c.reviewer == reviewer,
+        review_verdicts.c.verdict == "label",
+        review_verdicts.c.queue == "draw",
+    )
+
+
 def held_sample(connection: Connection, model_name: str, reviewer: str, now: datetime) -> str | None:
     """The first open sample that a reviewer holds now."""
     query = (
@@ -233,6 +244,7 @@ def held_sample(connection: Connection, model_name: str, reviewer: str, now: dat
             review_samples.c.claimed_by == reviewer,
             review_samples.c.claimed_until > now,
             ~passed_by(review_samples.c.prediction_id, reviewer, now),
+            ~_labelled_by(review_samples.c.prediction_id, reviewer),
         )
         .order_by(review_samples.c.place, review_samples.c.prediction_id)
         .limit(1)

@@ -133,7 +133,18 @@ class InclusionChances:
 
 
 def label_maturity(connection: Connection, rules: AlertsConfig, versions: Iterable[int], before: datetime) -> timedelta:
-    """How old answers must be for their delayed labels to count: as a rule says, else by how late a version's came.
+    """How old answers must be for their delayed labels to count; DEFAULT_MATURITY where nothing tells.
+
+    Only where an answer without a label counts for the new version does a guess that is too short do no harm.
+    """
+    known = known_label_maturity(connection, rules, versions, before)
+    return DEFAULT_MATURITY if known is None else known
+
+
+def known_label_maturity(
+    connection: Connection, rules: AlertsConfig, versions: Iterable[int], before: datetime
+) -> timedelta | None:
+    """The same as a rule says, else by how late a version's labels came; None while it cannot be told.
 
     The first of the versions of which enough are known tells: of a new one only the labels that came soon are.
     """
@@ -149,7 +160,7 @@ def label_maturity(connection: Connection, rules: AlertsConfig, versions: Iterab
             found := derived_maturity(label_lags_before(connection, rules.model, [version], before), before)
         ) is not None:
             return found
-    return DEFAULT_MATURITY
+    return None
 
 
 def _received_at(connection: Connection, trial_id: str) -> dict[str, dict[str, datetime]]:

@@ -20,7 +20,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "before the change": "they show the world before it changed",
     "of a judged day": "golden rows of their days judge",
     "of a judged group": "their groups, such as customers, judge or tune",
-    "not mature": "they are held back to judge once their answers are mature",
+    "not mature": "they, or others of their subjects, are held back to judge once their answers are mature",
     "unusable": "the model has lost that class, or takes pictures of another size",
 }
 

@@ -35,6 +35,11 @@ class HoldReason:
     reason: str
     until: datetime | None
 
+    @property
+    def text(self) -> str:
+        """The reason, and until when."""
+        return self.reason if self.until is None else f"{self.reason}, until {self.until:%Y-%m-%d %H:%M} UTC"
+
 
 def hold_reason(
     connection: Connection, pipeline: str, trigger: str, limits: RetrainingLimits, now: datetime

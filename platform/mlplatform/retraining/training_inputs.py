@@ -6,12 +6,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from mlplatform.clock import Clock
+from mlplatform.clock import EPOCH, Clock
 from mlplatform.context import AppContext
 from mlplatform.feedback.absent_labels import known_until
 from mlplatform.promotion.promotion_history import Promotion, promotion_history
 from mlplatform.promotion.promotion_service import PromotionService
-from mlplatform.promotion.version_comparisons import label_maturity
+from mlplatform.promotion.version_comparisons import known_label_maturity
 from mlplatform.retraining.training_labels import (
     NO_LABELS,
     TrainingLabels,
@@ -127,15 +127,17 @@ def delayed_judge_until(
 ) -> datetime | None:
     """Up to when answers are mature, so that their delayed labels may judge a candidate; None where all may.
 
-    As old as the rules say, else as the labels of the champion come, or of those before it while its own are few;
-    without a champion nothing is compared.
+    As old as the rules say, else as the labels of the champion come, or of those before it while its own are few. While
+    nothing tells how late labels come, none judges: those that are there may be the errors, which are known first.
+    Without a champion nothing is compared.
     """
     if promotion is None or not alerts_file.exists() or (rules := load_rules()).model != promotion.model_name:
         return None
     with database.read() as connection:
         served = [each.to_version for each in promotion_history(connection, promotion.model_name, MAX_PROMOTIONS)]
         versions = dict.fromkeys((promotion.to_version, *served))
-        return now - label_maturity(connection, rules, versions, now)
+        maturity = known_label_maturity(connection, rules, versions, now)
+    return EPOCH if maturity is None else now - maturity
 
 
 def training_inputs_reader(context: AppContext, promotions: PromotionService) -> TrainingInputsReader:

@@ -30,6 +30,7 @@ from pipelines.inputs.codec_of import codec_of
 from pipelines.inputs.input_codec import InputCodec
 from pipelines.labels.label_curation import REVIEWABLE_REASONS, ExcludedLabel, LabelQuotas
 from pipelines.labels.label_provenance import LabelOrigin
+from pipelines.labels.waiting_labels import waiting_labels
 from registry.model_contract import ModelContract, Truth
 
 BATCH_SIZE: Final = 500
@@ -39,7 +40,7 @@ MAX_REVIEW_ITEMS: Final = 200
 MAX_LISTED_LABELS: Final = 20
 """The most label ids named of one image: it may have been sent thousands of times."""
 NO_GROUP: Final = ""
-NOT_MATURE: Final = "it is held back, and its answer is too young to judge by: it waits until it is mature"
+NOT_MATURE: Final = "it is held back, or another label of its subject is, whose answer is too young to judge by"
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,12 @@ def load_training_labels(
     mature = judging_shares(usable, truth, delayed_judge_until).keys()
     rows = _to_rows(usable, inputs_by_hash, contract, codec, judging_shares(usable, truth).keys())
     if rows is not None:
-        held = frozenset(rows.holdout_rows().ids) - mature
-        waits = [row in held for row in rows.ids]
+        waits = waiting_labels(rows, mature)
         young = [record for record, wait in zip(usable, waits, strict=True) if wait]
         excluded += [ExcludedLabel(record.feedback_id, "not mature", NOT_MATURE) for record in young]
         usable = [record for record, wait in zip(usable, waits, strict=True) if not wait]
         flags = tuple(_train_only(record, mature, truth) for record in usable)
-        rows = replace(rows.take(~np.array(waits)), trains_only=flags) if usable else None
+        rows = replace(rows.take(~waits), trains_only=flags) if usable else None
     return TrainingLabels(
         rows=rows,
         origins={record.feedback_id: _to_origin(record, trusted) for record in usable},

@@ -136,8 +136,7 @@ def _hold_text(connection: Connection, context: AppContext, row: Retraining) -> 
         texts.append(str(progress["step"]))
     held = _limit_hold(connection, context, row)
     if held is not None:
-        until = "" if held.until is None else f", until {held.until:%Y-%m-%d %H:%M} UTC"
-        texts.append(f"held: {held.reason}{until}")
+        texts.append(f"held: {held.text}")
     return "; ".join(texts) or "waits for the watcher to start it"
 
 

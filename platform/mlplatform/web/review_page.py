@@ -21,6 +21,7 @@ from monitors.rules.quantities import count_text
 MEANINGS: Final[Mapping[QueueKind, str]] = {
     "draw": "Answers drawn by chance. Their labels say how good the model is, so label every one that you can.",
     "disagreements": "Answers of which another version says something else. Their labels train and estimate nothing.",
+    "contradictions": "Inputs of which reviewers say different things. You are not shown what; say what you see.",
     "label-audit": "Answers and labels of one class that a rule asks about, the most doubtful first.",
     "label-review": "Labels that a retraining set aside because they look wrong, the most doubtful first.",
 }

@@ -2,6 +2,7 @@
 
 import io
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -20,7 +21,7 @@ def evaluated(context: AppContext, values: list[float | None], version: int = 3)
     with context.database.write() as connection:
         for number, value in enumerate(values):
             at = START + timedelta(hours=number, minutes=version)
-            findings = [{"key": "other", "value": 9.0}, {"key": "", "value": value}]
+            findings: list[dict[str, Any]] = [{"key": "other", "value": 9.0}, {"key": "", "value": value}]
             row = evaluations.Evaluation(
                 f"e{version}-{number:04}",
                 THE_RULE.name,

@@ -83,7 +83,7 @@ def test_inputs_go_to_label_studio_and_come_back_as_labels(platform: Command, dr
     export.write_text(json.dumps(exported(*((each, [annotation(n, choice("7"))]) for n, each in enumerate(data)))))
     assert platform("label-studio", "import", str(export), "--json").json["audit"] == 2
     assert platform("label-studio", "import", str(export)).out == (
-        "0 audit, 0 review, 2 repeated, 0 late, 0 erased, 0 skipped\n"
+        "0 audit, 0 review, 2 repeated, 0 late, 0 erased, 0 skipped, 0 undecided\n"
     )
     assert platform(*words[:-1], "soon").code == 2
     assert "not open" in platform("label-studio", "export", "--queue", "t", "--out", str(tmp_path / "b")).err

@@ -19,7 +19,7 @@ COMMANDS = {
     "retention status",
     "retention run",
     "retention erase",
-    *("demo", "up", "train", "retrain", "serve", "watch", "mlflow", "check", "status", "init", "doctor"),
+    *("demo", "up", "train", "retrain", "serve", "watch", "mlflow", "check", "status", "init", "doctor", "open"),
     *("data fetch", "alerts list", "alerts ack", "alerts silence", "alerts schema"),
     *("alerts silences", "alerts unsilence"),
     *("alerts test", "alerts explain", "alerts backtest", "audit status", "audit next", "audit submit"),

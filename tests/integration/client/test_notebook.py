@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 
 from mlplatform.client import Client, MissingPandasError, to_frame
-from mlplatform.client.results import PredictResponse
+from mlplatform.client.results import Prediction, PredictResponse
 from mlplatform.serve.api_server import build_server
-from tests.integration.client.test_client import MADE
 from tests.support.api_server import listening, loaded
 from tests.support.notebooks import run_notebook
 from tests.support.page_world import page_world
@@ -79,7 +78,7 @@ def test_history_is_told_by_range_and_version(served: str) -> None:
 
 
 def test_answers_become_a_frame_by_id() -> None:
-    frame = PredictResponse.from_json(MADE).to_frame()
+    frame = PredictResponse("r", (Prediction("p1", "3", 0.9, {"3": 0.9, "5": 0.1}, "digits", 7),), 1.5, True).to_frame()
     assert list(frame.index) == ["p1"]
     assert frame.loc["p1", "probabilities.3"] == 0.9
     assert to_frame([], index="at").empty

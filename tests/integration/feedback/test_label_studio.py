@@ -30,7 +30,7 @@ from tests.support.platform_world import FakeCatalog, picture
 from tests.support.review_world import disagreeing, draw_all, drawn, open_audit, undrawn
 
 pytestmark = pytest.mark.both_databases
-NOTHING = {"audit": 0, "review": 0, "repeated": 0, "late": 0, "erased": 0, "skipped": 0}
+NOTHING = {"audit": 0, "review": 0, "repeated": 0, "late": 0, "erased": 0, "skipped": 0, "undecided": 0}
 
 
 def take(context: AppContext, body: dict[str, Any]) -> dict[str, int]:

@@ -29,7 +29,9 @@ from mlplatform.store.tables.feedback import outcomes as table
 from mlplatform.store.tables.predictions import predictions
 from mlplatform.store.tables.predictions import review_samples as review_samples_table
 from mlplatform.store.version_contracts import VersionContracts
+from monitors.decisions.group_gap import count_by_group
 from monitors.rules.alerts_config import Source
+from monitors.rules.block_unit import REQUEST_UNIT
 from monitors.windows.window_counts import LabelCount, Outcome
 from registry.model_contract import ImageInputs, ModelContract
 from registry.prediction_task import Classification
@@ -458,14 +460,18 @@ def test_the_labels_of_a_slice_are_counted_by_what_they_have_in_a_tag(database: 
     for key, truth in zip(ids, ("3", "3", "5", "3"), strict=True):
         told(database, key, truth)
 
-    def counted(by: str | None, limit: int = 100, **part: str) -> dict[str, dict[str, int]]:
+    window = ("digits", 1, START, START + MINUTE, ["audit"])
+
+    def counted(by: str, limit: int = 100, **part: str) -> dict[str, dict[str, int]]:
         with database.read() as connection:
-            window = (START, START + MINUTE)
-            found = outcomes.newest_label_counts(connection, "digits", 1, *window, ["audit"], part, by, limit)
+            rows = outcomes.newest_outcomes(connection, *window, part, limit)
+        found = count_by_group(rows, by, REQUEST_UNIT)
         return {name: {cell.truth: cell.n for cell in cells} for name, cells in found.items()}
 
     assert counted("scanner") == {"flatbed": {"3": 2}, "phone": {"5": 1}, "": {"3": 1}}
-    assert counted(None) == {"": {"3": 3, "5": 1}}
     assert counted("scanner", ink="blue") == {"phone": {"5": 1}}
     assert counted("client") == {"client": {"3": 3, "5": 1}}
     assert sum(sum(each.values()) for each in counted("scanner", limit=2).values()) == 2
+    with database.read() as connection:
+        found = outcomes.newest_label_counts(connection, *window, {"scanner": "flatbed"})
+    assert {cell.truth: cell.n for cell in found} == {"3": 2}

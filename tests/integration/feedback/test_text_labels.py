@@ -87,7 +87,7 @@ def test_labels_are_checked_kept_in_one_form_and_counted_by_length(reading: AppC
         sliced = outcomes.newest_label_counts(
             connection, "digits", 1, now - timedelta(hours=1), now, ["audit"], {"client": "client"}
         )
-        assert {(cell.truth, cell.label): cell.n for cell in sliced[""]} == counted
+        assert {(cell.truth, cell.label): cell.n for cell in sliced} == counted
         [shown] = inputs_of_cell(
             connection, "digits", 1, ("length 5", "wrong by 0.6"), now - timedelta(hours=1), now, 5
         )

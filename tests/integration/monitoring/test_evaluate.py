@@ -98,6 +98,21 @@ def test_a_breach_fires_one_alert_tells_each_configured_channel_and_asks_for_one
     assert retraining.reason.startswith("accuracy-drop: Accuracy is 60.0 % on 30 labelled answers")
 
 
+@pytest.mark.parametrize(
+    ("cap", "said"),
+    [
+        (2, "Nothing to do now: a retraining is asked for"),
+        (0, "does not start yet: alerts may start no retraining (daily_cap: 0)"),
+    ],
+)
+def test_a_notice_says_whether_the_retraining_may_start(context: AppContext, cap: int, said: str) -> None:
+    promote(with_rules(context, RULES.replace("daily_cap: 2", f"daily_cap: {cap}")))
+    answer(context, 18, 12)
+    look(context)
+    [event] = [message for message in notices(context) if message.channel == "events"]
+    assert said in event.payload["body"]["data"]["instruction"]
+
+
 def test_a_breach_keeps_its_evidence_and_leaves_a_trail(world: AppContext) -> None:
     answer(world, 18, 12)
     evaluation = look(world)

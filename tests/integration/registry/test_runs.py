@@ -150,6 +150,17 @@ def test_files_go_under_the_artifact_root(tracking: TrackingStore, folder: Path)
     assert (folder / "artifacts" / "logging" / run.id / "artifacts" / "note.txt").read_text() == "here"
 
 
+def test_texts_of_runs_are_read_and_a_run_that_is_gone_has_none(tracking: TrackingStore) -> None:
+    with tracking.start_run("logging", "texts") as run:
+        run.log_text("note.txt", "here")
+        run.log_text("lineage/gate.json", "{}")
+    assert tracking.read_text(run.id, "note.txt") == "here"
+    assert tracking.read_text(run.id, "lineage/gate.json") == "{}"
+    assert tracking.read_text(run.id, "other.txt") is None
+    assert tracking.read_text(run.id, "lineage/other.json") is None
+    assert tracking.read_text("0" * 32, "note.txt") is None
+
+
 def test_a_logged_model_is_ready_digested_and_an_output_of_its_run(tracking: TrackingStore, logged: Logged) -> None:
     model = tracking.connection.client.get_logged_model(logged.uri.removeprefix("models:/"))
     assert model.status == "READY"

@@ -354,16 +354,16 @@ def test_labels_of_answers_whose_silence_is_not_counted_yet_teach_nothing(contex
 
 
 def test_delayed_labels_judge_a_candidate_once_their_answers_are_mature(context: AppContext) -> None:
-    """As the accuracy rule says; without a word of it a week, while nobody knows how late labels come."""
+    """As the accuracy rule says; without a word of it never, while nobody knows how late labels come."""
     promote(context)
     with context.database.read() as connection:
         champion = promotion_history.latest_promotion(connection, "digits")
     assert champion is not None
-    for mature, age in (("", timedelta(days=7)), ("mature: 2d, ", timedelta(days=2))):
+    for mature, until in (("", EPOCH), ("mature: 2d, ", START - timedelta(days=2))):
         text = RULES.replace("metric: accuracy_drop, ", f"metric: accuracy_drop, {mature}false_alarms: 1 per 90d, ")
         saying = with_rules(context, text)
         said = saying.database, saying.settings.alerts_file, lambda saying=saying: saying.rules
-        assert delayed_judge_until(*said, champion, START) == START - age
+        assert delayed_judge_until(*said, champion, START) == until
         assert delayed_judge_until(*said, None, START) is None
         assert delayed_judge_until(*said, replace(champion, model_name="another"), START) is None
 

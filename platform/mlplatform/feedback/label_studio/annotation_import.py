@@ -5,7 +5,7 @@ again it changes nothing, changed in Label Studio it takes the place of what it 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from mlplatform.feedback.label_studio.annotation_schema import (
 )
 from mlplatform.feedback.label_studio.task_export import CONTROL_NAME, HOLDER_PREFIX
 from mlplatform.feedback.label_studio.task_signatures import SignTask, is_exported, task_signer
+from mlplatform.feedback.review_consensus import CONTRADICTIONS
 from mlplatform.feedback.review_queues import DISAGREEMENTS, DRAW
 from mlplatform.feedback.review_tasks import ReviewLabel, record_review_labels
 
@@ -29,7 +30,7 @@ TAKEN_ACTIONS: Final = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION
 VALUE_KEYS: Final = {"choices": "choices", "textarea": "text"}
 """Where the value of a kind of control stands."""
 BATCH_SIZE: Final = 500
-COUNTS: Final = ("audit", "review", "repeated", "late", "erased", "skipped")
+COUNTS: Final = ("audit", "review", "repeated", "late", "erased", "skipped", "undecided")
 _EXPORT: Final = TypeAdapter(list[LabelStudioTask])
 
 Annotated = tuple[LabelStudioTask, LabelStudioAnnotation]
@@ -56,7 +57,9 @@ def take_event(context: AppContext, event: LabelStudioEvent, key_id: str = "") -
     return _take(context, list(zip(tasks, annotations, strict=True)), key_id)
 
 
-def take_export(context: AppContext, path: Path) -> dict[str, int]:
+def take_export(
+    context: AppContext, path: Path, on_progress: Callable[[int, int], None] = lambda _done, _of: None
+) -> dict[str, int]:
     """Take every annotation of a JSON export, in batches; returns how many became what.
 
     Every annotation is read before the first batch is stored; a file taken in part is taken whole when sent again.
@@ -65,6 +68,7 @@ def take_export(context: AppContext, path: Path) -> dict[str, int]:
     _to_labels(context, pairs)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
     for first in range(0, len(pairs), BATCH_SIZE):
+        on_progress(first, len(pairs))
         counts.update(_take(context, pairs[first : first + BATCH_SIZE], ""))
     return dict(counts)
 
@@ -89,7 +93,8 @@ def _take(context: AppContext, pairs: Sequence[Annotated], key_id: str) -> dict[
     labels = _to_labels(context, pairs)
     counts = dict.fromkeys(COUNTS, 0) | {"skipped": len(pairs) - len(labels)}
     for label, receipt in record_review_labels(context, labels, key_id=key_id):
-        counts[receipt.outcome if receipt.outcome in COUNTS else label.source] += 1
+        outcome = "undecided" if receipt is None else receipt.outcome
+        counts[outcome if outcome in COUNTS else label.source] += 1
     return counts
 
 
@@ -129,8 +134,9 @@ def _labels_of(
         yield ReviewLabel(
             data.prediction_id,
             chosen[0],
-            task="" if data.queue in (DRAW, DISAGREEMENTS) else data.queue,
+            task="" if data.queue in (DRAW, DISAGREEMENTS, CONTRADICTIONS) else data.queue,
             picked=data.queue == DISAGREEMENTS,
+            queue=data.queue,
             reviewer=_reviewer(annotation.completed_by),
             at=at,
             key=f"{HOLDER_PREFIX}{data.prediction_id}:{str(annotation.id)[:60]}:{at.isoformat()}",

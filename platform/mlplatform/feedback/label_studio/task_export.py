@@ -98,12 +98,13 @@ def label_config(rules: LabelRules, *, is_table: bool) -> str:
 def _hold_items(context: AppContext, queue_id: str, limit: int, hold: timedelta, holder: str) -> list[str]:
     """The predictions that are held from now on, each export by a holder of its own."""
     now, model = context.clock(), context.model_name
+    consensus = context.settings.review_consensus
     with context.database.write() as connection:
-        queue = find_queue(connection, model, queue_id)
+        queue = find_queue(connection, model, queue_id, consensus)
         if queue.kind == "draw":
             claims = review_samples.claim_samples(connection, model, holder, limit, hold, now)
             return [claim.prediction_id for claim in claims]
-        waiting = claimable_items(connection, model, queue, holder, now)[:limit]
+        waiting = claimable_items(connection, model, queue, holder, now, consensus)[:limit]
         return [key for key in waiting if claim_item(connection, key, queue, holder, now, hold)]
 
 

@@ -50,14 +50,17 @@ EVENT_EXAMPLE: Final = {
     },
     "task": {"id": 19, "data": {"prediction_id": ID, "model": "digits", "queue": "draw", "signature": SIGNATURE}},
 }
-COUNTS_EXAMPLE: Final = {"audit": 1, "review": 0, "repeated": 0, "late": 0, "erased": 0, "skipped": 0}
+COUNTS_EXAMPLE: Final = {"audit": 1, "review": 0, "repeated": 0, "late": 0, "erased": 0, "skipped": 0, "undecided": 0}
 
 
 class LabelStudioTasksIn(ApiModel):
     """Which inputs to export."""
 
     queue: str = Field(
-        DRAW, max_length=64, pattern=NO_NUL_PATTERN, description="draw, disagreements, or the id of a labelling task."
+        DRAW,
+        max_length=64,
+        pattern=NO_NUL_PATTERN,
+        description="draw, disagreements, contradictions, or a task's id.",
     )
     limit: int = Field(100, ge=1, le=MAX_TASKS, description="How many, at most.")
     hold_hours: float = Field(
@@ -73,7 +76,7 @@ class LabelStudioTasksOut(ApiModel):
 
 
 class LabelStudioCountsOut(ApiModel):
-    """How many annotations became what; `skipped` are those without a label."""
+    """How many annotations became what; `skipped` have no label, `undecided` ones wait for other reviewers."""
 
     audit: int
     review: int
@@ -81,6 +84,7 @@ class LabelStudioCountsOut(ApiModel):
     late: int
     erased: int
     skipped: int
+    undecided: int
 
 
 def label_studio_router(context: AppContext, pool: ThreadPool, route_class: type[APIRoute]) -> APIRouter:

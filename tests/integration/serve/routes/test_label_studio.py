@@ -19,7 +19,7 @@ from tests.support.review_world import draw_all, drawn
 from tests.support.table_model import CONTRACT, ROW, TableContracts, table_model
 
 TASKS, WEBHOOK = "/v1/review/label-studio/tasks", "/v1/review/label-studio"
-NOTHING = {"audit": 0, "review": 0, "repeated": 0, "late": 0, "erased": 0, "skipped": 0}
+NOTHING = {"audit": 0, "review": 0, "repeated": 0, "late": 0, "erased": 0, "skipped": 0, "undecided": 0}
 
 
 def test_what_is_exported_comes_back_as_labels(server: ApiServer, client: httpx.Client) -> None:

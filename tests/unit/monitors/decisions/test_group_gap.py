@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from monitors.decisions.decision import decide
 from monitors.decisions.finding import NO_DATA, Finding
-from monitors.decisions.group_gap import MAX_GROUPS
+from monitors.decisions.group_gap import MAX_GROUPS, count_by_group
 from monitors.notices.notice import keys_text
-from monitors.windows.window_counts import LabelCount, WindowCounts
-from tests.support.monitor_examples import golden, rule, tally
+from monitors.rules.block_unit import DAY_UNIT, LABEL_UNIT, REQUEST_UNIT, BlockUnit
+from monitors.windows.window_counts import LabelCount, Outcome, WindowCounts
+from tests.support.monitor_examples import NOON, golden, rule, tally
 
 GAP = rule("group_gap", above="3 points", by="scanner", min_samples=50)
 
@@ -127,3 +129,62 @@ def test_labels_drawn_with_other_chances_weigh_more() -> None:
     groups = {"flatbed": (light, heavy), "phone": (LabelCount("audit", "1", "1", 1.0, 400),)}
     found = {each.key: each for each in decide(GAP, replace(tally([]), groups=groups), golden(1, 1))}
     assert found["flatbed"].value == pytest.approx(0.5)
+
+
+def labelled(place: int, group: str, request: str = "", *, wrong: bool = False, weight: float = 1.0) -> Outcome:
+    """One labelled answer, a minute after the one before."""
+    at, said = NOON + timedelta(minutes=place), "2" if wrong else "1"
+    return Outcome(
+        place, f"p{place}", at, at, said, "1", "audit", {"audit": place}, 0.9, weight, 1.0, {"scanner": group},
+        request, loss=float(wrong),
+    )  # fmt: skip
+
+
+def test_labels_of_one_request_are_one_observation_of_each_group() -> None:
+    rows = [labelled(place, "phone" if place % 2 else "fax", "sheet 1", wrong=place == 1) for place in range(1, 5)]
+    rows += [labelled(5, "phone", "sheet 2"), labelled(6, "phone"), labelled(7, "")]
+    found = count_by_group(rows, "scanner", REQUEST_UNIT)
+    assert {name: {(cell.block, cell.correct): cell.n for cell in cells} for name, cells in found.items()} == {
+        "": {("", True): 1},
+        "fax": {("1", True): 2},
+        "phone": {("", True): 2, ("1", True): 1, ("1", False): 1},
+    }
+    assert not any(cell.block for cells in count_by_group(rows, "scanner", LABEL_UNIT).values() for cell in cells)
+    by_day = count_by_group(rows, "scanner", DAY_UNIT)
+    assert {cell.block for cells in by_day.values() for cell in cells} == {"1"}, "one day of three groups is one block"
+
+
+def test_a_sheet_that_is_misread_as_a_whole_blames_no_group_and_the_finding_says_why() -> None:
+    rows = [labelled(place, "phone", f"sheet {place // 60}", wrong=place < 60) for place in range(240)]
+    rows += [labelled(1000 + place, "fax", f"page {place}") for place in range(400)]
+    by_request, by_label = (
+        {each.key: each for each in decide(GAP, replace(tally([]), groups=groups), golden(1, 1))}
+        for groups in (count_by_group(rows, "scanner", unit) for unit in (REQUEST_UNIT, LABEL_UNIT))
+    )
+    assert by_label["phone"].state == "breach"
+    assert by_request["phone"].state == "suspect"
+    assert by_request["phone"].value == pytest.approx(0.25)
+    assert by_request["phone"].sentence.endswith(
+        "It decides by request: what goes wrong together is one observation (4 of this group, 400 of others)."
+    )
+    assert "one observation" not in by_label["phone"].sentence
+
+
+@pytest.mark.parametrize(("unit", "least", "most"), [(LABEL_UNIT, 0.15, 1.0), (REQUEST_UNIT, 0.0, 0.06)])
+def test_requests_that_are_wrong_together_blame_a_healthy_group_only_label_by_label(
+    unit: BlockUnit, least: float, most: float
+) -> None:
+    """100 looks at two groups of 60 requests of ten answers, 9 and 6 % wrong: the gap is just what is allowed."""
+    generator, blamed, looks = np.random.default_rng(33), 0, 100
+    written = rule("group_gap", above="3 points", by="scanner", min_samples=50, confidence=0.95)
+    for _ in range(looks):
+        wrong = generator.random((2, 60)) < np.array([[0.09], [0.06]])
+        rows = [
+            labelled(10 * request + page, group, f"{group} {request}", wrong=bool(bad))
+            for group, of_group in zip(("phone", "fax"), wrong, strict=True)
+            for request, bad in enumerate(of_group)
+            for page in range(10)
+        ]
+        counts = replace(tally([]), groups=count_by_group(rows, "scanner", unit))
+        blamed += any(each.state == "breach" for each in decide(written, counts, golden(1, 1)))
+    assert least <= blamed / looks <= most

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from monitors.alerts import NoticeKind
+from monitors.decisions.finding import NO_DATA
 from monitors.notices.instructions import alert_instruction
+from monitors.notices.notice import Subject
 from monitors.notices.trend import BLOCKS, MAX_BLOCKS, thinned, trend_of
 from monitors.rules.alerts_config import Severity
 from tests.support.monitor_examples import rule
-from tests.support.notice_examples import CLASSES, THE_RULE, fired
+from tests.support.notice_examples import CLASSES, THE_RULE, fired, notice
 
 
 def test_a_course_goes_from_the_lowest_block_to_the_highest() -> None:
@@ -53,3 +55,26 @@ def test_what_to_do_at_night_follows_what_the_rule_starts(
 ) -> None:
     of = CLASSES if action == "label-audit" else rule(action=action, severity=severity)
     assert said in alert_instruction(kind, of, replace(fired(of), severity=severity))
+
+
+@pytest.mark.parametrize("severity", ["critical", "warning", "info"])
+@pytest.mark.parametrize("action", ["retrain", "none"])
+def test_missing_data_starts_nothing_and_no_notice_says_so(severity: Severity, action: str) -> None:
+    of = rule(action=action, severity=severity)
+    alert = replace(fired(of, key=NO_DATA), severity=severity)
+    text = alert_instruction("firing", of, alert)
+    assert "has stopped coming" in text
+    assert "retraining" not in text
+    assert "rollback" not in text
+    mixed = replace(notice(), rule=of, subjects=(Subject(alert, "No labels."), Subject(fired(of, "a2"), "It fell.")))
+    assert mixed.instruction == alert_instruction("firing", of, fired(of, "a2")), "the other alert starts the action"
+
+
+def test_a_retraining_that_does_not_start_is_nothing_to_wait_for() -> None:
+    held = replace(notice(), hold="the last 3 retrainings brought nothing; look at them")
+    assert held.instruction.startswith(
+        "A retraining is asked for and does not start yet: the last 3 retrainings brought nothing; look at them. "
+        "Version 3 serves on."
+    )
+    assert "Nothing to do" not in held.instruction
+    assert replace(held, kind="resolved").instruction == "Nothing to do: it is over."

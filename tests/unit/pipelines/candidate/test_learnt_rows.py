@@ -1,6 +1,7 @@
 """What labels have taught the champion never asks it: a correction that trained trains on, whoever labels it later."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 
 from pipelines.batch import Batch
+from pipelines.candidate.learnt_rows import separate_learnt
 from pipelines.candidate.make_candidate import make_candidate
 from pipelines.candidate.row_selection import ASKED_AGAIN, CHAMPION_KNOWS, Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec, load_champion
 from pipelines.data import FORGOTTEN_GROUPS, Examples, FeedbackRows, images_of, is_holdout
+from pipelines.labels.label_provenance import LabelOrigin
 from pipelines.labels.learnt_labels import LearntLabels, asked_again
 from pipelines.pipeline import Pipeline
 from tests.support.bars import draw_bars
@@ -100,6 +103,76 @@ def test_a_version_that_noted_labels_alone_is_known_by_them(pipeline: Pipeline) 
     learnt = LearntLabels.from_json(json.dumps({"trained": trained, "judged": [], "set_aside": []}))
     _, judging = sides(select_rows(spec_of(pipeline, drawn, champion_of(pipeline, learnt))))
     assert not judging
+
+
+def reported_and_drawn(
+    pipeline: Pipeline, tmp_path: Path
+) -> tuple[FakeTracking, MemoryCatalog, Champion, FeedbackRows]:
+    """A champion that was taught 60 pictures as corrections, each of which is drawn for an audit since.
+
+    What was reported has been reported anew, so that no label that trained is left.
+    """
+    drawn = feedback_on(draw_bars(60, 9))
+    tracking = FakeTracking()
+    catalog = MemoryCatalog(tracking)
+    first = make_candidate(spec_of(pipeline, corrections(drawn, prefix="before ")), tracking, catalog)
+    return tracking, catalog, load_champion(catalog, pipeline, first.version, tmp_path), drawn
+
+
+def judged_by_the_next(spec: TrainingSpec, tracking: FakeTracking, catalog: MemoryCatalog) -> set[str]:
+    make_candidate(spec, tracking, catalog)
+    return set(json.loads(tracking.runs[-1].texts.get("lineage/gate.json", '{"images": []}'))["images"])
+
+
+def test_a_version_that_noted_no_learnt_rows_is_known_by_the_rows_that_trained_it(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    tracking, catalog, champion, drawn = reported_and_drawn(pipeline, tmp_path)
+    texts = tracking.runs[-1].texts
+    lineage = json.loads(texts["lineage.json"])
+    del lineage["learnt_rows"]
+    texts["lineage.json"] = json.dumps(lineage)
+    trained = set(json.loads(texts["lineage/feedback.json"])["images"])
+    assert sum(map(is_holdout, trained)) > 8
+    assert not judged_by_the_next(spec_of(pipeline, drawn, champion), tracking, catalog) & trained
+
+
+def test_of_a_champion_whose_run_is_gone_no_label_judges_that_was_given_before_it(
+    pipeline: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracking, catalog, champion, drawn = reported_and_drawn(pipeline, tmp_path)
+    tracking.runs.clear()
+    half = drawn.feedback_ids[:30]
+    origins = {
+        name: LabelOrigin("audit", labelled_at=champion.registered_at + (-60.0 if name in half else 60.0))
+        for name in drawn.feedback_ids
+    }
+    spec = replace(spec_of(pipeline, drawn, champion), origins=origins)
+    judged = judged_by_the_next(spec, tracking, catalog)
+    assert judged
+    assert any(map(is_holdout, drawn.ids[:30]))
+    assert not judged & set(drawn.ids[:30])
+    learnt = set(json.loads(tracking.runs[-1].texts["lineage.json"])["learnt_rows"])
+    assert set(drawn.ids[:30]) <= learnt, "what may have been learnt is handed on"
+    assert "nobody knows which labels taught it" in caplog.text
+
+
+def test_a_million_learnt_rows_are_looked_up_within_the_memory_of_their_names(visits: Pipeline) -> None:
+    count = 100_000
+    keys = tuple(f"{row:064x}" for row in range(count))
+    batch = Batch({"age": np.full(count, 30.0), "plan": np.array(["gold"] * count, dtype=object)})
+    labels = FeedbackRows(
+        batch, np.zeros(count, dtype=np.int64), "feedback", CODEC.rows, feedback_ids=keys, keys=keys, groups=keys
+    )
+    spec = spec_of(visits, labels, champion_of(visits, LearntLabels(rows=frozenset(keys[::2]))))
+    tracemalloc.start()
+    try:
+        marked, learnt = separate_learnt(labels, spec)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(marked.trains_only) == len(learnt) == count // 2
+    assert peak < 300 * count, "as arrays of characters 64 letters take 256 bytes in each of several copies"
 
 
 def test_a_picture_that_looks_like_a_learnt_one_does_not_judge(pipeline: Pipeline) -> None:

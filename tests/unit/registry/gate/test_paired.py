@@ -7,7 +7,6 @@ import pytest
 from scipy import special
 
 from registry.errors import GateError
-from registry.gate.bounded_mean import FloatArray
 from registry.gate.paired_comparison import (
     FEWEST_BLOCKS,
     PairedPredictions,
@@ -18,6 +17,7 @@ from registry.gate.paired_comparison import (
     mcnemar_exact,
     square_and_add,
 )
+from tests.support.gate_simulations import KINDS_OF_DAYS, days_of_chances, kinds_of_days
 
 
 def rows(both: int, gained: int, lost: int, neither: int = 0) -> PairedPredictions:
@@ -171,43 +171,7 @@ def test_bounds_of_judged_blocks_are_those_of_rows_where_no_block_is_known() -> 
     assert judged_block_bounds(same, 0.05)[0] > -0.005
 
 
-def days_of_chances(
-    generator: np.random.Generator, per_day: int, differing: FloatArray, wins: FloatArray
-) -> PairedPredictions:
-    """Days on each of which the models differ on rows with one chance, and the candidate wins those with another."""
-    labels = np.zeros(len(differing) * per_day, np.int64)
-    champion, candidate = labels.copy(), labels.copy()
-    differs = generator.random(len(labels)) < np.repeat(differing, per_day)
-    won = generator.random(len(labels)) < np.repeat(wins, per_day)
-    champion[differs & won], candidate[differs & ~won] = 1, 1
-    return PairedPredictions(
-        labels, champion, candidate, "golden", blocks=np.repeat(np.arange(len(differing)), per_day)
-    )
-
-
-def kinds_of_days(kind: str, generator: np.random.Generator, count: int) -> tuple[FloatArray, FloatArray]:
-    """Each day's chance that the models differ, and that the candidate wins: 2 points are truly lost, by all kinds."""
-    if kind == "rows differ alike":
-        return np.full(count, 0.02), np.zeros(count)
-    if kind == "a day has one winner":
-        return np.full(count, 0.05), (generator.random(count) < 0.3).astype(np.float64)
-    if kind == "days differ unlike":
-        return np.minimum(generator.gamma(1, 0.02, count), 1.0), np.zeros(count)
-    if kind == "unlike, and one winner":
-        return np.minimum(generator.gamma(1, 0.04, count), 1.0), (generator.random(count) < 0.25).astype(np.float64)
-    return np.where(generator.random(count) < 0.2, 0.1, 0.0), np.zeros(count)
-
-
-KINDS = (
-    "rows differ alike",
-    "a day has one winner",
-    "days differ unlike",
-    "unlike, and one winner",
-    "one bad day of five",
-)
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_DAYS)
 @pytest.mark.parametrize(
     ("count", "per_day"),
     [(1, 60), (2, 300), (3, 20), (5, 50), (10, 10), (14, 50), (19, 300), (20, 14), (20, 60), (44, 7), (44, 27)],
