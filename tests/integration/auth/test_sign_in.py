@@ -195,8 +195,8 @@ def test_no_route_changes_anything_for_a_session_without_its_forms_token(
             path = re.sub("{[a-z_]+}", "1", getattr(route, "path", ""))
             if method not in ("GET", "HEAD", "OPTIONS"):
                 asked.append(f"{method} {path}")
-                for sent in ({"data": {"form_token": "1.x"}}, {"json": {}}):
-                    assert browser.request(method, path, **sent).status_code in (403, 422), path
+                assert browser.request(method, path, data={"form_token": "1.x"}).status_code in (403, 422), path
+                assert browser.request(method, path, json={}).status_code in (403, 422), path
                 assert browser.request(method, path).status_code == 403, path
     assert len(asked) > 25
     assert actions(server) == before

@@ -58,7 +58,7 @@ def export_tasks(
         raise InvalidInputError(f"inputs cannot be held for {hold}; give a time of at most {MAX_HOLD.days} days")
     sign, holder = task_signer(context), f"{HOLDER_PREFIX}{uuid7()}"
     ids = _hold_items(context, queue_id, limit, hold, holder)
-    tasks, left, total = [], list[str](), 0
+    tasks, left, total = list[dict[str, Any]](), list[str](), 0
     with context.database.read() as connection:
         rules = context.contracts.label_rules(connection, context.model_name)
         for number, prediction_id in enumerate(ids):
