@@ -37,7 +37,7 @@ docs: $(DOCS_STAMP)
 	@echo "build/site/index.html; with search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
 bench: $(BENCH_STAMP)
-	for name in durability early latency recogniser strings letters training loop startup monitoring driftgym detection_delay guarantees serving shadowing robustness distillation fuzz hostile files_visited columns tabular flights employment pages rare_classes; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in durability early latency recogniser strings letters training loop startup monitoring driftgym detection_delay guarantees serving shadowing robustness distillation fuzz hostile files_visited columns tabular flights cheques employment pages rare_classes; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf var build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -2,9 +2,9 @@
 
 `python examples/try_wheel.py churn` builds the wheel, installs it with its dependencies (several gigabytes), trains,
 serves, asks, explains and labels; it ends with an error where a step does not do what it should. So does `flights`,
-whose pipeline is a package that is installed as well. `--dependencies FOLDER` takes the dependencies from the
-site-packages of another environment instead of the package index, `--source FOLDER` the flights from a folder. The
-stranger's folder holds a package `pipelines` of their own, which must not get in the way.
+whose pipeline is a package that is installed as well. `--dependencies FOLDER` takes the dependencies, hatchling among
+them, from the site-packages of this environment instead of the package index, `--source FOLDER` the flights from a
+folder. The stranger's folder holds a package `pipelines` of their own, which must not get in the way.
 """
 
 from __future__ import annotations
@@ -85,8 +85,11 @@ def main() -> None:
 
 def install(folder: Path, sources: list[Path], dependencies: Path | None) -> Path:
     """The interpreter of a fresh environment that has the wheels of these sources."""
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder)]
+    if dependencies is not None:
+        build.append("--no-build-isolation")  # hatchling is among them, and nothing is fetched
     for source in sources:
-        run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(source)], folder, {})
+        run([*build, str(source)], folder, {})
     [wheel] = folder.glob("mlplatform-*.whl")
     others = [str(other) for other in folder.glob("*.whl") if other != wheel]
     venv.create(folder / "environment", with_pip=True)

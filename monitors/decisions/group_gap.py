@@ -42,24 +42,15 @@ GroupPair = tuple[tuple[LabelCount, ...], tuple[LabelCount, ...]]
 
 
 def count_by_group(rows: Iterable[Outcome], tag: str, unit: BlockUnit) -> dict[str, tuple[LabelCount, ...]]:
-    """The labels by their value of a tag, "" for none, and by block where one holds several labels of a group."""
-    keys: dict[str, list[tuple[Outcome, Hashable]]] = {}
-    for row in rows:
-        key = block_key(unit, row.at, row.prediction_id, row.request_id, row.tags)
-        keys.setdefault(row.tags.get(tag, ""), []).append((row, key))
-    return {group: _count_labels(labels) for group, labels in sorted(keys.items())}
-
-
-def _count_labels(labels: Sequence[tuple[Outcome, Hashable]]) -> tuple[LabelCount, ...]:
-    sizes = Counter(key for _, key in labels)
+    """The labels by their value of a tag, "" for none, and by block where one holds several, of whichever groups."""
+    keyed = [(row, block_key(unit, row.at, row.prediction_id, row.request_id, row.tags)) for row in rows]
+    sizes = Counter[Hashable](key for _, key in keyed)
     names = {key: f"{place}" for place, key in enumerate(sizes, 1) if sizes[key] > 1}
-    counts = Counter(
-        (row.source, row.counted_truth, row.counted_label, row.weight, names.get(key, "")) for row, key in labels
-    )
-    return tuple(
-        LabelCount(source, truth, label, weight, n, block)
-        for (source, truth, label, weight, block), n in sorted(counts.items())
-    )
+    counts: dict[str, Counter[LabelCount]] = defaultdict(Counter)
+    for row, key in keyed:
+        cell = LabelCount(row.source, row.counted_truth, row.counted_label, row.weight, 0, names.get(key, ""))
+        counts[row.tags.get(tag, "")][cell] += 1
+    return {group: tuple(replace(cell, n=n) for cell, n in cells.items()) for group, cells in sorted(counts.items())}
 
 
 def group_gap(rule: Rule, tally: WindowCounts, _baseline: Baseline, _detectors: Detectors) -> Findings:
@@ -142,13 +133,7 @@ def _one_group(rule: Rule, tally: WindowCounts, name: str, pair: GroupPair, conf
 
 
 def _split_group(groups: LabelsByGroup, name: str) -> GroupPair:
-    """The labels of a group and those of the others, whose blocks are told apart by group."""
-    others = (
-        replace(cell, block=f"{other} {cell.block}") if cell.block else cell
-        for other, cells in groups.items()
-        if other != name
-        for cell in cells
-    )
+    others = (cell for other, cells in groups.items() if other != name for cell in cells)
     return tuple(groups[name]), tuple(others)
 
 

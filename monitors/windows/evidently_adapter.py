@@ -4,6 +4,7 @@ Heavy: importing this module imports Evidently and pandas, several seconds. The 
 scipy about Evidently's inside say nothing about the rows; they are silenced around it, and only there.
 """
 
+import json
 import os
 import tempfile
 import threading
@@ -41,6 +42,7 @@ _EVIDENTLY_LOCK = threading.Lock()
 """The filters of warnings are the process's, and Evidently promises no two threads anything."""
 SYNTHETIC_ROWS = 220
 DRIFT_LEVEL = 0.01  # below it Evidently marks a number of a picture as drifted; no decision rests on it
+MARK = "\ue000"  # stands for "<" in clients' texts while Evidently writes them: in its script, `</script>` is an end
 MAX_ROWS = 20_000  # Evidently's time and memory grow with the rows; exact counts do not come from here
 
 
@@ -171,7 +173,10 @@ def write_column_drift(first: ColumnValues, newest: ColumnValues, report_path: P
 
     Numbers are tested by Kolmogorov and Smirnov, texts by their counts (chi square).
     """
-    before, now = (pd.DataFrame(dict(side)) for side in (first, newest))
+    before, now = (
+        pd.DataFrame({_marked(name): [_marked(value) for value in values] for name, values in side.items()})
+        for side in (first, newest)
+    )
     categories = [name for name in now.columns if now[name].dtype == object]
     numbers = [name for name in now.columns if name not in categories]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
@@ -224,6 +229,10 @@ def _evidently_session() -> Iterator[None]:
             ) from error
 
 
+def _marked(value: Any) -> Any:  # noqa: ANN401 - a value of any column
+    return value.replace("<", MARK) if isinstance(value, str) else value
+
+
 def _write(snapshot: Any, path: Path) -> None:  # noqa: ANN401 - Evidently's snapshot is untyped
     """Write the report beside its place and move it there whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -232,6 +241,10 @@ def _write(snapshot: Any, path: Path) -> None:  # noqa: ANN401 - Evidently's sna
     unfinished = Path(name)
     try:
         snapshot.save_html(name)
+        text = unfinished.read_text(encoding="utf-8")
+        escaped = text.replace(json.dumps(MARK)[1:-1], r"\u003c").replace(MARK, "&lt;")
+        if escaped != text:
+            unfinished.write_text(escaped, encoding="utf-8")
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

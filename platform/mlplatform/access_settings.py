@@ -13,6 +13,7 @@ from mlplatform.scopes import parse_group_scopes
 
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 MAX_SECRET_BYTES = 4096
+MAX_SESSION_HOURS = 168
 
 
 def lower_case(value: object) -> object:
@@ -55,7 +56,9 @@ class AccessSettings(BaseSettings):
     oidc_scope: str = Field(
         "openid email profile", description="What the provider is asked for; some need a scope of their own for groups."
     )
-    oidc_session_hours: float = Field(8.0, gt=0, le=168, description="How long somebody stays signed in, in hours.")
+    oidc_session_hours: float = Field(
+        8.0, gt=0, le=MAX_SESSION_HOURS, description="How long somebody stays signed in, in hours."
+    )
 
     @field_validator("oidc_issuer")
     @classmethod

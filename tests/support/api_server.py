@@ -15,6 +15,7 @@ import httpx
 import pytest
 import torch
 from fastapi import FastAPI
+from fastapi.dependencies import models as dependency_models
 from PIL import Image
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -187,6 +188,14 @@ class InProcess(httpx.BaseTransport):
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+            forget_routes()
+
+
+def forget_routes() -> None:
+    """Empty FastAPI's caches, which hold every route ever built, and by it the server, its model and its metrics."""
+    for each in vars(dependency_models).values():
+        if callable(clear := getattr(each, "cache_clear", None)):
+            clear()
 
 
 async def _entered(lifespan: Any) -> None:  # noqa: ANN401 - starlette's own type is private
@@ -284,6 +293,7 @@ def listening(server: ApiServer) -> Iterator[str]:
     finally:
         running.should_exit = True
         thread.join(30)
+        forget_routes()
 
 
 @pytest.fixture

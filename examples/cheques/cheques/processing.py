@@ -84,7 +84,7 @@ class ChequeProcessor:
         }
         with self.store.write() as connection:
             decision = self._decide(connection, cheque_id, located.code, located.code_fault, reading)
-            sampled = decision.outcome == "accept" and _is_drawn(cheque_id, self.settings.sample_share)
+            sampled = bool(reading.prediction_id) and _is_drawn(cheque_id, self.settings.sample_share)
             row |= {"is_sampled": sampled, "is_checked": False}
             self._keep(connection, row, decision, actor)
             add(connection, pictures, {"cheque_id": cheque_id, "flat": _jpeg(located.pixels)})
@@ -92,6 +92,8 @@ class ChequeProcessor:
 
     def review(self, cheque_id: str, verdict: Verdict) -> Decision:
         """Decide a cheque that waits for a person, by what they read; its amount becomes a label of the reading.
+
+        The label is a correction, for doubt picked the cheque; one that chance drew as well estimates.
 
         Raises AmountError or CodeLineError for what cannot be, and ConflictError where it waits no longer.
         """
@@ -106,18 +108,19 @@ class ChequeProcessor:
             decision = self._decide(connection, cheque_id, code, "", read, seen_by=verdict)
             changed = {"code": code.text, "amount": read.text, "is_checked": True}
             self._change(connection, row | changed, decision, verdict.reviewer)
-            self._keep_label(connection, row, read.text, "correction", verdict.reviewer)
+            source = "audit" if row["is_sampled"] else "correction"
+            self._keep_label(connection, row, read.text, source, verdict.reviewer)
         return decision
 
     def check(self, cheque_id: str, amount: str, reviewer: str) -> bool:
-        """What a person read on an accepted cheque that was drawn; returns whether it is the amount that was taken.
+        """What a person read on a decided cheque that was drawn; returns whether it is the amount that was taken.
 
         Its decision stands, and the trail says where they differ. The label estimates: chance picked the cheque.
         """
         parse_amount(amount)
         with self.store.write() as connection:
             row = find_cheque(connection, cheque_id, lock=True)
-            if not row["is_sampled"] or row["is_checked"]:
+            if not row["is_sampled"] or row["is_checked"] or row["outcome"] == "review":
                 raise ConflictError(f"cheque {cheque_id} is not drawn for a check, or somebody checked it")
             connection.execute(update(cheques).where(cheques.c.id == cheque_id).values(is_checked=True))
             agrees: bool = row["amount"] == amount.strip()

@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     largest_unseen: int = Field(1_000_000, ge=0, description="the largest amount that is accepted without a person")
     largest_lawful: int = Field(100_000_000, ge=1, description="the largest amount that a cheque may be of at all")
     sample_share: float = Field(
-        0.05, ge=0, le=1, description="share of accepted cheques a person looks at all the same"
+        0.05, ge=0, le=1, description="share of cheques, of any outcome, that a person reads unled"
     )
     max_upload_bytes: int = Field(12_000_000, ge=1_000, description="the largest file that is taken")
     max_pixels: int = Field(50_000_000, ge=10_000, description="the largest picture that is decoded")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from io import BytesIO
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from cheques.errors import UploadError, UploadTooLargeError
 
@@ -16,6 +18,11 @@ FORMATS: Final = ("JPEG", "PNG", "TIFF")
 WORK_SIDE: Final = 2_400
 """Pixels of the longer side with which cheques are sought; larger pictures are made smaller."""
 MIN_SIDE: Final = 120
+STRIP_ROWS: Final = 64
+"""Rows of the smaller picture that are made at once."""
+START_OF_SCAN: Final = b"\xff\xda"
+MAX_SCANS: Final = 64
+"""A progressive photograph has about ten, its preview as many."""
 
 
 def decode_upload(content: bytes, max_bytes: int, max_pixels: int) -> NDArray[np.uint8]:
@@ -45,20 +52,53 @@ def _decode(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
             raise UploadTooLargeError(f"the picture has {width}x{height} pixels, and at most {max_pixels} are taken")
         if min(width, height) < MIN_SIDE:
             raise UploadError(f"the picture has {width}x{height} pixels; send one of at least {MIN_SIDE} on each side")
-        if opened.format == "JPEG":
+        if isinstance(opened, JpegImageFile):
+            _check_scans(content)
             opened.draft("RGB", (WORK_SIDE, WORK_SIDE))
-        turned = ImageOps.exif_transpose(opened)
-        flat = _on_paper(turned)
-        flat.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX)
-        return np.asarray(flat, dtype=np.uint8)
+        small = ImageOps.exif_transpose(_reduced(opened))
+        small.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX)
+        return np.asarray(small, dtype=np.uint8)
 
 
-def _on_paper(image: Image.Image) -> Image.Image:
+def _check_scans(content: bytes) -> None:
+    """Refuse a JPEG that repeats its scans: each is a pass over all pixels, for a few bytes."""
+    scans = content.count(START_OF_SCAN)  # these two bytes never stand within a scan's data
+    if scans > MAX_SCANS:
+        raise UploadError(f"the JPEG has {scans} scans, and at most {MAX_SCANS} are decoded; save it anew as a JPEG")
+
+
+def _reduced(opened: Image.Image) -> Image.Image:
+    """The picture in RGB, made smaller strip by strip where it is large: at no time are there two large pictures."""
+    opened.load()
+    width, height = opened.size
+    factor = max(1, max(width, height) // WORK_SIDE)
+    rows = STRIP_ROWS * factor
+    tops = range(0, height, rows)
+    deepest = max((_deepest(opened.crop((0, top, width, min(height, top + rows)))) for top in tops), default=0.0)
+    reduced = Image.new("RGB", (math.ceil(width / factor), math.ceil(height / factor)))
+    for top in tops:
+        strip = _on_paper(opened.crop((0, top, width, min(height, top + rows))), deepest)
+        reduced.paste(strip.reduce(factor), (0, top // factor))
+    reduced.getexif()[ExifTags.Base.Orientation] = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    return reduced
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether its greys have more than eight bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;")
+
+
+def _deepest(image: Image.Image) -> float:
+    """The brightest of deep greys; 0 of any other picture."""
+    return float(np.nan_to_num(np.asarray(image, np.float32)).max(initial=0)) if _is_deep(image) else 0.0
+
+
+def _on_paper(image: Image.Image, deepest: float) -> Image.Image:
     """The picture in RGB; what is transparent shows white, and deeper greys are brought to eight bits."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        deep = np.asarray(image, np.float32)
-        top = 65_535.0 if float(deep.max(initial=0)) > 255 else 255.0
-        return Image.fromarray(np.clip(np.nan_to_num(deep) * (255 / top), 0, 255).astype(np.uint8)).convert("RGB")
+    if _is_deep(image):
+        top = 65_535.0 if deepest > 255 else 255.0
+        deep = np.nan_to_num(np.asarray(image, np.float32)) * (255 / top)
+        return Image.fromarray(np.clip(deep, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layered = image.convert("RGBA")
         paper = Image.new("RGBA", layered.size, "white")

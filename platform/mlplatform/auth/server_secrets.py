@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import select
 
+from mlplatform.errors import StoreUnavailableError
 from mlplatform.store.database import Database, insert_new
 from mlplatform.store.tables.auth import server_secrets
 
@@ -22,4 +23,9 @@ def load_secret(database: Database, name: str, now: datetime) -> bytes:
                 connection, server_secrets, [{"name": name, "value": secrets.token_hex(SECRET_BYTES), "at": now}]
             )
             value = connection.scalar(query)
-    return bytes.fromhex(value or "")
+    if value is None or len(value) != 2 * SECRET_BYTES:  # nothing is ever signed with less
+        raise StoreUnavailableError(
+            f"the secret {name!r} cannot be read: somebody has just removed it, or the row of that name in "
+            "server_secrets is damaged; try again, and remove the row if it stays so"
+        )
+    return bytes.fromhex(value)

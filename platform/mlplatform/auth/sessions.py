@@ -1,7 +1,8 @@
 """Sessions of people who signed in: a signed text in their browser says who they are, and for how long.
 
 A server keeps nothing of a session but that it was ended. Scopes are not in it: the groups are, and what these may do
-is read from the settings at each request, so a change of settings takes effect with the restart that brings it.
+is read from the settings at each request, so a change of settings takes effect with the restart that brings it; so
+is how long a session may last.
 """
 
 import secrets
@@ -11,6 +12,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
+from mlplatform.access_settings import MAX_SESSION_HOURS
 from mlplatform.audit import audit_entries
 from mlplatform.auth import spent_tokens
 from mlplatform.auth.sign_in_errors import SignInRefusedError
@@ -24,6 +26,11 @@ PURPOSE: Final = "session"
 PERSON_ID_LENGTH: Final = 24
 MAX_COOKIE_LENGTH: Final = 3_800
 """Browsers keep cookies of up to 4,096 bytes."""
+CLOCK_SKEW: Final = timedelta(minutes=5)
+"""The clocks of two servers differ by less."""
+ENDED_RETENTION: Final = timedelta(hours=MAX_SESSION_HOURS, days=1)
+"""For so long it is known that a session was ended: longer than any lasts, whatever the settings that it began under
+said, and by a day, for a clock that runs ahead."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +103,21 @@ class Sessions:
         return session, text
 
     def find(self, text: str) -> Session | None:
-        """The session that a text shows; None for one that is over, of another provider, or none."""
+        """The session that a text shows.
+
+        None for one that is over, that would last longer than sessions do now, of another provider, or none.
+        """
         values = self.signer.unseal(PURPOSE, text)
         if values is None:
             return None
         person = Person(values["issuer"], values["subject"], values["name"], tuple(values["groups"]))
-        session = Session(values["id"], person, EPOCH + timedelta(seconds=values["until"]))
-        return session if session.ends_at > self._clock() and person.issuer == self._issuer else None
+        session, now = Session(values["id"], person, EPOCH + timedelta(seconds=values["until"])), self._clock()
+        is_running = now < session.ends_at <= now + self.lifetime + CLOCK_SKEW
+        return session if is_running and person.issuer == self._issuer else None
 
     def end(self, session_id: str, name: str, person_id: str) -> None:
         """Let a session be good no more; raises StoreUnavailableError. Ending it again changes nothing."""
         now = self._clock()
         with self._database().write() as connection:
-            if spent_tokens.spend(connection, session_id, now + self.lifetime, now):
+            if spent_tokens.spend(connection, session_id, now + ENDED_RETENTION, now):
                 audit_entries.append(connection, name, "sign-out", person_id, now)

@@ -36,7 +36,7 @@ _RETRAINING: Final = (
 )
 _STATE: Final = _form("id state")
 JSON_FORMS: Final[Mapping[str, JsonForm]] = {
-    "demo": _form("accuracy answers training_seconds requests failed versions notices seconds"),
+    "demo": _form("accuracy answers training_seconds requests failed versions notices seconds addresses"),
     "up": _form("addresses seconds"),
     "train": _form(
         "model version run_id golden_accuracy gate reasons labels promoted waits_for_approval seconds",
@@ -74,7 +74,7 @@ JSON_FORMS: Final[Mapping[str, JsonForm]] = {
     "alerts explain": _form("alert heading sections"),
     "alerts ack": _STATE,
     "alerts silence": _form("id rule key severity until"),
-    "alerts silences": _form("id rule key severity at until actor comment", is_list=True),
+    "alerts silences": _form("id model rule key severity at until actor comment", is_list=True),
     "alerts unsilence": _STATE,
     "alerts test": _form("channel state"),
     "alerts backtest": _form("model since until rules alarms in_fact notes"),

@@ -5,10 +5,10 @@ from urllib.parse import quote
 
 from mlplatform.alerting.links import http_url
 from mlplatform.errors import InvalidInputError
-from mlplatform.settings import PAGE_PATHS, Settings
+from mlplatform.settings import PAGE_PATHS, SIGN_IN_PATHS, Settings
 
 ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what nobody can connect to
-OPENED_PATHS: Final = PAGE_PATHS | {"docs"}
+OPENED_PATHS: Final = (PAGE_PATHS - SIGN_IN_PATHS) | {"account", "docs"}
 
 
 def page_address(settings: Settings, page: str = "") -> str:

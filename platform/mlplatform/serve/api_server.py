@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from mlplatform.auth.oidc.sign_in import SignIn
 
 POOL_THREADS = 4
-EXPLANATION_WAIT_SECONDS = 20.0
 SLOW_PAGE_THREADS = 4
 SIGN_IN_THREADS = 4
+EXPLANATION_WAIT_SECONDS = 20.0
 """How long an explanation waits for its turn: the first one of a server takes seconds."""
 
 

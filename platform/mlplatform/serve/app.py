@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -137,16 +138,19 @@ def _routers(server: ApiServer) -> tuple[APIRouter, ...]:
         rules_router(context, form_tokens, forecasts, slow_page),
         audit_router(context, threaded),
         account_router(form_tokens, threaded, asks_who=context.settings.requires_keys),
-        *_sign_in_routers(server, form_tokens),
+        *_sign_in_routers(server, form_tokens, threaded),
         assets_router(),
     )
 
 
-def _sign_in_routers(server: ApiServer, form_tokens: FormTokens) -> tuple[APIRouter, ...]:
+def _sign_in_routers(server: ApiServer, form_tokens: FormTokens, threaded: type[APIRoute]) -> tuple[APIRouter, ...]:
     """The routes to sign in, where the settings name a provider; their libraries are loaded for nobody else."""
     if server.sign_in is None:
         return ()
-    from mlplatform.serve.routes.sign_in import sign_in_router
+    from mlplatform.serve.routes.sign_in import session_router, sign_in_router
 
     cookies, limiter = session_cookies(server.context.settings), server.sign_in_limiter
-    return (sign_in_router(server.sign_in, cookies, form_tokens, server.api_key_cache, limiter.route_class()),)
+    return (
+        sign_in_router(server.sign_in, cookies, limiter.route_class()),
+        session_router(server.sign_in, cookies, form_tokens, server.api_key_cache, threaded),
+    )

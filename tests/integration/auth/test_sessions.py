@@ -4,14 +4,16 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from mlplatform.access_settings import MAX_SESSION_HOURS
 from mlplatform.audit import audit_entries
 from mlplatform.auth import spent_tokens
 from mlplatform.auth.api_key_cache import ApiKeyCache
 from mlplatform.auth.sessions import Person, Sessions
 from mlplatform.auth.sign_in_errors import SignInRefusedError
 from mlplatform.auth.token_signer import TokenSigner
+from mlplatform.errors import StoreUnavailableError
 from mlplatform.store.database import Database
 from mlplatform.store.tables.auth import server_secrets
 from tests.support.platform_world import START, FakeClock
@@ -22,8 +24,8 @@ ANN = Person(ISSUER, "subject-1", "ann@example.org", ("ml-team",))
 GROUPS = {"ml-team": ("review", "audit:digits"), "bosses": ("admin",)}
 
 
-def sessions_of(database: Database, clock: FakeClock, issuer: str = ISSUER) -> Sessions:
-    return Sessions(lambda: database, clock, issuer=issuer, lifetime=timedelta(hours=8), scopes_by_group=GROUPS)
+def sessions_of(database: Database, clock: FakeClock, issuer: str = ISSUER, hours: float = 8) -> Sessions:
+    return Sessions(lambda: database, clock, issuer=issuer, lifetime=timedelta(hours=hours), scopes_by_group=GROUPS)
 
 
 @pytest.mark.both_databases
@@ -106,6 +108,44 @@ def test_an_ended_session_is_known_to_every_server_at_its_next_reading(database:
         (ANN.name, "sign-out", ANN.id),
     ]
     assert entries[0].details == {"issuer": ISSUER, "subject": "subject-1", "groups": ["ml-team"]}
+
+
+@pytest.mark.both_databases
+def test_a_session_that_was_ended_stays_ended_whatever_settings_the_servers_have(database: Database) -> None:
+    clock = FakeClock()
+    long, short = (sessions_of(database, clock, hours=hours) for hours in (MAX_SESSION_HOURS, 1))
+    session, text = long.begin(ANN)
+    short.end(session.id, ANN.name, ANN.id)
+    for _ in range(MAX_SESSION_HOURS // 12):
+        clock.tick(hours=12)
+        other, _ = short.begin(ANN)
+        short.end(other.id, ANN.name, ANN.id)  # which forgets what has expired
+        ended = ApiKeyCache(lambda: database, clock)
+        assert ended.refresh()
+        assert long.find(text) is None or ended.is_ended(session.id), clock()
+
+
+def test_a_session_lasts_no_longer_than_the_settings_of_now_allow(database: Database) -> None:
+    clock = FakeClock()
+    _, text = sessions_of(database, clock, hours=100).begin(ANN)
+    short = sessions_of(database, clock, hours=8)
+    assert short.find(text) is None
+    clock.tick(hours=93)
+    assert short.find(text) is not None
+    _, text = short.begin(ANN)
+    clock.tick(hours=-1)
+    assert short.find(text) is None
+    clock.tick(minutes=56)
+    assert short.find(text) is not None
+
+
+@pytest.mark.parametrize("damaged", ["", "ab", "ab" * 31])
+def test_nothing_is_signed_with_a_secret_that_is_damaged(database: Database, damaged: str) -> None:
+    sessions_of(database, FakeClock()).begin(ANN)
+    with database.write() as connection:
+        connection.execute(update(server_secrets).values(value=damaged))
+    with pytest.raises(StoreUnavailableError, match="the secret 'sessions' cannot be read"):
+        sessions_of(database, FakeClock()).find("e30.x")
 
 
 def test_the_audit_log_with_sign_ins_is_verified(database: Database) -> None:

@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -15,7 +17,7 @@ from mlplatform.audit import audit_entries
 from mlplatform.auth.oidc import provider_connection
 from mlplatform.auth.sign_in_errors import ProviderUnavailableError
 from mlplatform.context import AppContext
-from mlplatform.serve.api_server import ApiServer
+from mlplatform.serve.api_server import SIGN_IN_THREADS, ApiServer
 from mlplatform.store.tables.auth import spent_tokens
 from tests.support.api_server import Flaky, running
 from tests.support.guarded_server import guarded, key, shown
@@ -380,6 +382,32 @@ def test_a_provider_that_hangs_is_given_up(
     connection = provider_connection.ProviderConnection(provider.issuer, (), 0.2)
     monkeypatch.setattr(server.sign_in.provider, "_connection", connection)
     assert browser.get("/sign-in/start").status_code == 503
+
+
+def test_a_provider_that_hangs_holds_up_nobody_who_does_not_need_it(
+    browser: httpx.Client, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert server.sign_in is not None
+    sign_in(browser)
+    token, let_go = form_token(browser), threading.Event()
+    monkeypatch.setattr(server.sign_in, "begin", lambda _path: (let_go.wait(30), ("/", "kept"))[1])
+    with ThreadPoolExecutor(SIGN_IN_THREADS + 1) as waiting:
+        begun = [waiting.submit(browser.get, "/sign-in/start") for _ in range(SIGN_IN_THREADS + 1)]
+        try:
+            assert next(as_completed(begun)).result().status_code == 503  # every thread for sign-ins is taken
+            assert browser.get("/sign-in").status_code == 200
+            assert browser.post("/sign-out", data=token).status_code == 303
+            with_key = shown(key(server, "audit"), "basic")
+            assert browser.get("/sign-in-with-key", headers=with_key).status_code == 303
+        finally:
+            let_go.set()
+
+
+def test_a_browser_that_goes_on_with_a_key_forgets_its_session(browser: httpx.Client, server: ApiServer) -> None:
+    sign_in(browser)
+    assert "mlplatform_session" in browser.cookies
+    browser.get("/sign-in-with-key", headers=shown(key(server, "audit"), "basic"))
+    assert "mlplatform_session" not in browser.cookies
 
 
 @pytest.mark.parametrize(

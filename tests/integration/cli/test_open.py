@@ -29,7 +29,7 @@ def test_a_page_has_the_address_that_people_reach(settings: dict[str, object], p
 
 
 def test_what_is_no_page_is_refused_with_those_that_are() -> None:
-    with pytest.raises(InvalidInputError, match="there are: alerts, audit, docs"):
+    with pytest.raises(InvalidInputError, match="there are: account, alerts, audit, docs"):
         page_address(Settings(_env_file=None), "alert")
 
 

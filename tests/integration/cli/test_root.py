@@ -75,7 +75,7 @@ def test_the_probe_tells_whether_a_watcher_lives_here(platform: Command, store: 
 def test_a_data_set_that_is_not_known_is_exit_code_4(platform: Command) -> None:
     said = platform("data", "fetch", "letters", "--json")
     assert (said.code, said.out) == (4, "")
-    assert "known: mnist" in said.err
+    assert "known: emnist, mnist, qmnist" in said.err
 
 
 def test_a_platform_with_its_own_mlflow_named_elsewhere_is_refused(platform: Command) -> None:

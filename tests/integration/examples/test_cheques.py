@@ -103,6 +103,14 @@ def test_of_one_cheque_presented_many_times_at_once_one_is_accepted(url: str, pr
         other.store.close()
 
 
+def test_a_trail_is_whole_at_every_moment_while_cheques_come(processor: ChequeProcessor) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        coming = [pool.submit(processor.present, PICTURE) for _ in range(9)]
+        while not all(one.done() for one in coming):
+            assert faults_of(processor) == ()
+    assert {outcome_of(processor, one.result()) for one in coming} == {"accept", "refuse"}
+
+
 def test_two_processes_that_start_at_once_create_one_set_of_tables(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(Store, [url] * 4))
@@ -209,6 +217,24 @@ def test_a_drawn_check_is_a_label_that_estimates_and_the_decision_stands(tmp_pat
     assert (reader.labels[0].source, reader.labels[0].label) == ("audit", "121")
     with drawn.store.read() as connection:
         assert audit_chain.entries_of(connection, cheque_id)[-1]["details"]["agrees"] is False
+    drawn.store.close()
+
+
+def test_a_review_of_a_drawn_cheque_estimates_as_well(tmp_path: Path, reader: FixedReader) -> None:
+    reader.confidence = 0.1
+    drawn = world(f"sqlite:///{tmp_path / 'drawn.db'}", reader, sample_share=1.0)
+    cheque_id = drawn.present(PICTURE)
+    with pytest.raises(ConflictError, match="not drawn for a check"):
+        drawn.check(cheque_id, "120", "ada")
+    with serving(drawn) as address, httpx.Client(base_url=address) as web:
+        hidden = web.get(f"/cheques/{cheque_id}?blind=1").text
+        assert 'name="amount" value=""' in hidden
+        assert ">120<" not in hidden
+        assert "confidence" not in hidden
+        assert f"{cheque_id}?blind=1" in web.get("/review").text
+    drawn.review(cheque_id, Verdict("120", code_of(1).text, "ada"))
+    assert send_labels(drawn.store, reader) == 1
+    assert reader.labels[0].source == "audit"
     drawn.store.close()
 
 

@@ -58,7 +58,13 @@ def test_drawn_pictures_are_exported_with_their_classes_and_held(world: AppConte
     assert len(project.tasks) == 2
     for exported_task in project.tasks:
         data = exported_task["data"]
-        assert set(data) == {"prediction_id", "model", "queue", "image"}  # and nothing of the model's answer
+        assert set(data) == {
+            "prediction_id",
+            "model",
+            "queue",
+            "signature",
+            "image",
+        }  # and nothing of the model's answer
         png = b64decode(data["image"].removeprefix("data:image/png;base64,"))
         assert (decode_png(png) == picture(ids.index(data["prediction_id"]))).all()
     [left] = claim_items(world, "ada", 10)
@@ -180,6 +186,31 @@ def test_an_export_is_taken_once_whoever_sent_its_annotations_before(world: AppC
     assert take_export(world, path) == NOTHING | {"audit": 2, "repeated": 1, "skipped": 1}
     assert take_export(world, path) == NOTHING | {"repeated": 3, "skipped": 1}
     assert sorted(labels_of(world, two["prediction_id"])) == [("2", "audit"), ("7", "audit")]  # of two people
+
+
+def test_only_what_was_exported_is_labelled_and_as_what_it_was(world: AppContext, tmp_path: Path) -> None:
+    first, second = drawn(world, 2)
+    task = open_audit(world, [first])
+    held, free = (export_tasks(world, queue, 1).tasks[0]["data"] for queue in (task, "draw"))
+    tick(world, minutes=1)
+    for changed in (
+        {"queue": "draw"},  # a picked answer would estimate
+        {"queue": ""},
+        {"queue": "disagreements"},
+        {"prediction_id": second},
+        {"signature": ""},
+        {"signature": "é"},
+        {"queue": "draw", "signature": free["signature"] + held["signature"]},
+    ):
+        sent = event(held | changed, annotation(1, choice("4")))
+        with pytest.raises(InvalidInputError, match="was not exported here, or its data was changed"):
+            take(world, sent)
+        path = tmp_path / "export.json"
+        path.write_text(json.dumps(exported((held | changed, [annotation(1, choice("4"))]))), encoding="utf-8")
+        with pytest.raises(InvalidInputError, match="was not exported here"):
+            take_export(world, path)
+    assert labels_of(world, first) == labels_of(world, second) == []
+    assert take(world, event(held, annotation(1, choice("4")))) == {"review": 1}
 
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"id": 1, "annotations": [{"result": []}]}]', '[{"data": 3}]'])

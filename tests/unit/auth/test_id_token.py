@@ -8,12 +8,12 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from mlplatform.auth.oidc.id_token import ExpectedToken, person_groups, person_name, verify_id_token
 from mlplatform.auth.oidc.provider_keys import ProviderKeys
-from mlplatform.auth.sign_in_errors import SignInRefusedError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError, SignInRefusedError
 from mlplatform.clock import EPOCH
 from tests.support.oidc_provider import signing_key
 from tests.support.platform_world import START
@@ -78,6 +78,9 @@ def test_a_good_token_gives_its_claims() -> None:
         {"sub": None},
         {"sub": ""},
         {"sub": 7},
+        {"sub": ["subject"]},
+        {"sub": "a\0b"},
+        {"sub": "a\nb"},
         {"sub": "x" * 256},
     ],
     ids=repr,
@@ -132,6 +135,14 @@ def test_a_token_signed_by_another_key_or_changed_afterwards_is_refused() -> Non
         verify(jwt.encode({"alg": "RS256", "kid": "a"} | carried, CLAIMS, OTHER))
 
 
+@pytest.mark.parametrize("deep", ["[" * 20_000, '{"alg": "RS256", "kid": "a", "x": ' + "[" * 20_000], ids=["a", "b"])
+def test_what_is_nested_without_end_is_refused(deep: str) -> None:
+    with pytest.raises(SignInRefusedError, match="cannot be read"):
+        verify(f"{urlsafe_b64encode(deep.encode()).decode().rstrip('=')}.e30.e30")
+    with pytest.raises(SignInRefusedError, match="cannot be believed"):
+        verify(jws.serialize_compact({"alg": "RS256", "kid": "a"}, deep.encode(), KEY))
+
+
 @pytest.mark.parametrize("text", [None, "", "a", "a.b.c", "....", "x" * 70_000, {"a": 1}, "é.é.é", "e30.e30.e30"])
 def test_what_is_no_token_is_refused(text: object) -> None:
     with pytest.raises(SignInRefusedError):
@@ -161,6 +172,26 @@ def test_an_unknown_key_is_looked_for_again_but_not_each_time() -> None:
     now[0] = 31.0 + 3601.0
     verify(signed(OTHER, {"kid": "b"}), known)
     assert len(asked) == 3
+
+
+def test_keys_that_cannot_be_read_are_asked_for_again_after_a_while() -> None:
+    now, asked = [0.0], []
+
+    def fetch() -> dict[str, Any]:
+        asked.append(now[0])
+        if now[0] < 5.0:
+            raise ProviderUnavailableError("the provider does not answer")
+        return {"keys": [KEY.as_dict(private=False)]}
+
+    keys = ProviderKeys(fetch, lambda: now[0])
+    for moment in (0.0, 1.0, 4.9):
+        now[0] = moment
+        with pytest.raises(ProviderUnavailableError, match="does not answer"):
+            keys.find("a")
+    assert asked == [0.0]
+    now[0] = 5.0
+    assert keys.find("a").kid == "a"
+    assert asked == [0.0, 5.0]
 
 
 def test_keys_that_cannot_sign_are_passed_over() -> None:

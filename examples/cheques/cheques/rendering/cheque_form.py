@@ -56,7 +56,8 @@ def _paper(rng: np.random.Generator) -> NDArray[np.uint8]:
     fibres = np.asarray(Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
     grain = rng.normal(0, 1.5, (HEIGHT, WIDTH)).astype(np.float32)
     shade = -print_depth * np.clip(wave, 0, 1) + 1.5 * fibres + grain
-    return np.clip(colour + shade[..., None], 0, 255).astype(np.uint8)
+    paper: NDArray[np.uint8] = np.clip(colour + shade[..., None], 0, 255).astype(np.uint8)
+    return paper
 
 
 def _print_fields(image: Image.Image, text: ChequeText) -> None:

@@ -93,7 +93,7 @@ def _add_pages(app: FastAPI, store: Store) -> None:
 
     @app.get("/review", response_class=HTMLResponse)
     def review_queue() -> Page:
-        """Cheques that wait for a person, the oldest first, and accepted ones that chance drew."""
+        """Cheques that wait for a person, the oldest first, and decided ones that chance drew."""
         table = cheques_table.c
         drawn = table.is_sampled & ~table.is_checked
         query = select(cheques_table).where(or_(table.outcome == "review", drawn)).order_by(table.received_at)
@@ -107,8 +107,8 @@ def _add_pages(app: FastAPI, store: Store) -> None:
         with store.read() as connection:
             row = find_cheque(connection, cheque_id)
             entries = audit_chain.entries_of(connection, cheque_id)
-        to_check = row["is_sampled"] and not row["is_checked"]
-        hidden = blind and to_check
+        unread = row["is_sampled"] and not row["is_checked"]
+        to_check, hidden = unread and row["outcome"] != "review", blind and unread
         marks = [] if hidden else digit_marks(row["reading"])
         size = {"width": WIDTH, "height": HEIGHT}
         values = {"row": row, "marks": marks, "entries": entries, "to_check": to_check, "blind": hidden, "size": size}
@@ -180,7 +180,7 @@ def _add_actions(app: FastAPI, processor: ChequeProcessor, store: Store, client:
     def check(
         tasks: BackgroundTasks, cheque_id: str, amount: Annotated[str, Form()], reviewer: Annotated[str, Form()]
     ) -> Response:
-        """What a person reads on an accepted cheque that chance drew."""
+        """What a person reads on a decided cheque that chance drew."""
         processor.check(cheque_id, amount, _named(reviewer))
         tasks.add_task(send_labels, store, client)
         return RedirectResponse(f"/cheques/{cheque_id}", 303)

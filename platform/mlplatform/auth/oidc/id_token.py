@@ -65,7 +65,7 @@ def verify_id_token(
         raise SignInRefusedError(
             "the ID token has expired; sign in again, and compare this server's clock with the provider's"
         ) from error
-    except (JoseError, ValueError, TypeError, KeyError) as error:
+    except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise SignInRefusedError(f"the ID token cannot be believed ({str(error)[:200]}); sign in again") from error
     _check_recipient(claims, expected)
     return dict(claims)
@@ -102,7 +102,7 @@ def _unverified_header(text: str) -> dict[str, Any]:
     encoded = text.partition(".")[0]
     try:
         header = json.loads(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SignInRefusedError("the ID token cannot be read; sign in again") from error
     if not isinstance(header, dict) or not isinstance(header.get("kid"), str | None):
         raise SignInRefusedError("the ID token cannot be read; sign in again")
@@ -116,5 +116,7 @@ def _check_recipient(claims: Mapping[str, Any], expected: ExpectedToken) -> None
         raise SignInRefusedError("the ID token is for another sign-in (nonce); sign in again")
     if isinstance(audience, list) and len(audience) > 1 and claims.get("azp") != expected.client_id:
         raise SignInRefusedError("the ID token is for several clients and was not issued to this one (azp)")
-    if not 0 < len(subject) <= MAX_SUBJECT_LENGTH:
-        raise SignInRefusedError(f"the ID token's subject must have 1 to {MAX_SUBJECT_LENGTH} characters")
+    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_LENGTH or not subject.isprintable():
+        raise SignInRefusedError(
+            f"the ID token's subject must be a printable text of 1 to {MAX_SUBJECT_LENGTH} characters"
+        )

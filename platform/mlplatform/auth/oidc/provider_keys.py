@@ -9,12 +9,14 @@ from typing import Any, Final
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, RSAKey
 
-from mlplatform.auth.sign_in_errors import SignInRefusedError
+from mlplatform.auth.sign_in_errors import ProviderUnavailableError, SignInRefusedError
 
 log = logging.getLogger(__name__)
 MAX_AGE_SECONDS: Final = 3600.0
 MIN_REFRESH_SECONDS: Final = 30.0
 """Whoever sends tokens with made-up key ids lets the provider be asked no more often than this."""
+RETRY_SECONDS: Final = 5.0
+"""Keys that could not be read are asked for again after this: those who wait do not wait one after the other."""
 MAX_KEYS: Final = 50
 
 SignatureKey = RSAKey | ECKey
@@ -27,6 +29,7 @@ class ProviderKeys:
         self._fetch, self._clock, self._lock = fetch, clock, threading.Lock()
         self._keys: list[tuple[str | None, SignatureKey]] = []
         self._fetched_at: float | None = None
+        self._failure: tuple[float, str] | None = None
 
     def find(self, key_id: str | None) -> SignatureKey:
         """The key of that id, or the only one for a token that names none.
@@ -55,7 +58,13 @@ class ProviderKeys:
         return next((key for known, key in self._keys if known == key_id), None)
 
     def _refresh(self) -> None:
-        published = self._fetch().get("keys")
+        if self._failure is not None and self._clock() - self._failure[0] < RETRY_SECONDS:
+            raise ProviderUnavailableError(self._failure[1])
+        try:
+            published = self._fetch().get("keys")
+        except ProviderUnavailableError as error:
+            self._failure = self._clock(), str(error)
+            raise
         self._fetched_at = self._clock()
         self._keys = []
         for entry in published[:MAX_KEYS] if isinstance(published, list) else []:

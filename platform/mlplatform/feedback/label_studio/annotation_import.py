@@ -21,6 +21,7 @@ from mlplatform.feedback.label_studio.annotation_schema import (
     LabelStudioUser,
 )
 from mlplatform.feedback.label_studio.task_export import CONTROL_NAME, HOLDER_PREFIX
+from mlplatform.feedback.label_studio.task_signatures import SignTask, is_exported, task_signer
 from mlplatform.feedback.review_consensus import CONTRADICTIONS
 from mlplatform.feedback.review_queues import DISAGREEMENTS, DRAW
 from mlplatform.feedback.review_tasks import ReviewLabel, record_review_labels
@@ -99,10 +100,13 @@ def _take(context: AppContext, pairs: Sequence[Annotated], key_id: str) -> dict[
 
 def _to_labels(context: AppContext, pairs: Iterable[Annotated]) -> list[ReviewLabel]:
     """The label of each annotation that has one; raises InvalidInputError."""
-    return [label for task, annotation in pairs for label in _labels_of(context, task, annotation)]
+    sign = task_signer(context)
+    return [label for task, annotation in pairs for label in _labels_of(context, sign, task, annotation)]
 
 
-def _labels_of(context: AppContext, task: LabelStudioTask, annotation: LabelStudioAnnotation) -> Iterator[ReviewLabel]:
+def _labels_of(
+    context: AppContext, sign: SignTask, task: LabelStudioTask, annotation: LabelStudioAnnotation
+) -> Iterator[ReviewLabel]:
     """An annotation's label; none where the task was skipped or nothing was chosen."""
     data, about = task.data, f"annotation {annotation.id} of Label Studio's task {task.id}"
     if not data.prediction_id:
@@ -113,6 +117,11 @@ def _labels_of(context: AppContext, task: LabelStudioTask, annotation: LabelStud
     if data.model and data.model != context.model_name:
         raise InvalidInputError(
             f"{about} is for model {data.model!r}, and labels for {context.model_name!r} are taken here"
+        )
+    if not is_exported(sign, data.prediction_id, data.queue, data.signature):
+        raise InvalidInputError(
+            f"{about} was not exported here, or its data was changed: its `signature` is not that of its prediction "
+            "and queue. Import the tasks that `platform label-studio export` writes as they are"
         )
     chosen = [] if annotation.was_cancelled else list(_chosen(annotation))
     if len(chosen) > 1:
@@ -125,7 +134,7 @@ def _labels_of(context: AppContext, task: LabelStudioTask, annotation: LabelStud
         yield ReviewLabel(
             data.prediction_id,
             chosen[0],
-            task="" if data.queue in ("", DRAW, DISAGREEMENTS, CONTRADICTIONS) else data.queue,
+            task="" if data.queue in (DRAW, DISAGREEMENTS, CONTRADICTIONS) else data.queue,
             picked=data.queue == DISAGREEMENTS,
             queue=data.queue,
             reviewer=_reviewer(annotation.completed_by),

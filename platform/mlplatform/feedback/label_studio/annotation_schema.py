@@ -50,6 +50,7 @@ class LabelStudioData(_Read):
     prediction_id: Annotated[str, StringConstraints(max_length=64, pattern=NO_NUL_PATTERN)] = ""
     model: Text = ""
     queue: Text = ""
+    signature: Text = ""
 
 
 class LabelStudioTask(_Read):

@@ -1,7 +1,8 @@
 """Exports inputs that wait for a label as tasks of Label Studio, with the labelling configuration that fits them.
 
-A task holds the input, the id of its prediction and the queue that it comes from, and never the model's answer. What is
-exported is held, so a second export and the review page give other inputs; it is free again when the time is over.
+A task holds the input, the id of its prediction and the queue that it comes from, signed, and never the model's answer.
+What is exported is held, so a second export and the review page give other inputs; it is free again when the time is
+over.
 """
 
 from base64 import b64encode
@@ -12,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 from mlplatform.context import AppContext
 from mlplatform.errors import InvalidInputError, NotFoundError
+from mlplatform.feedback.label_studio.task_signatures import SignTask, task_signer
 from mlplatform.feedback.review_queues import claim_item, claimable_items, find_queue
 from mlplatform.feedback.review_tasks import ReviewItem, load_item
 from mlplatform.ids import uuid7
@@ -42,6 +44,7 @@ def export_tasks(context: AppContext, queue_id: str, limit: int, hold: timedelta
         raise InvalidInputError(f"limit {limit} cannot be; export 1 to {MAX_TASKS} tasks at once")
     if not timedelta(0) < hold <= MAX_HOLD:
         raise InvalidInputError(f"inputs cannot be held for {hold}; give a time of at most {MAX_HOLD.days} days")
+    sign = task_signer(context)
     ids = _hold_items(context, queue_id, limit, hold)
     tasks = []
     with context.database.read() as connection:
@@ -51,7 +54,7 @@ def export_tasks(context: AppContext, queue_id: str, limit: int, hold: timedelta
                 item = load_item(connection, context, prediction_id)
             except NotFoundError:  # its input was forgotten meanwhile
                 continue
-            tasks.append({"data": _task_data(context.model_name, queue_id, item)})
+            tasks.append({"data": _task_data(context.model_name, queue_id, item, sign)})
     is_table = any("row" in task["data"] for task in tasks)
     return LabelStudioProject(label_config(rules, is_table=is_table), tasks)
 
@@ -87,9 +90,10 @@ def _hold_items(context: AppContext, queue_id: str, limit: int, hold: timedelta)
         return [key for key in waiting if claim_item(connection, key, queue, holder, now, hold)]
 
 
-def _task_data(model: str, queue_id: str, item: ReviewItem) -> dict[str, Any]:
+def _task_data(model: str, queue_id: str, item: ReviewItem, sign: SignTask) -> dict[str, Any]:
     """The `data` of a task: what the configuration shows, and what leads its annotation back."""
     data: dict[str, Any] = {"prediction_id": item.prediction_id, "model": model, "queue": queue_id}
+    data["signature"] = sign(item.prediction_id, queue_id)
     if item.view.png is None:
         return data | {"row": {cell.name: cell.text for cell in item.view.cells}}
     return data | {"image": f"data:image/png;base64,{b64encode(item.view.png).decode()}"}

@@ -14,7 +14,11 @@ from mlplatform.serve.routes.model_limits import check_evaluation
 from mlplatform.serve.routes.predictions import PathId
 from mlplatform.serve.schemas import PROBLEM_RESPONSES
 
-REPORT_CSP: Final = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
+REPORT_CSP: Final = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts"
+)
+"""A report holds texts of clients and runs scripts: as if of another site, with nobody's session and nothing to ask."""
 
 
 def evaluations_router(context: AppContext, route_class: type[APIRoute]) -> APIRouter:

@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from mlplatform.auth.caller import caller_of
 from mlplatform.context import AppContext
 from mlplatform.feedback.label_studio.annotation_import import take_event
-from mlplatform.feedback.label_studio.annotation_schema import LabelStudioEvent
+from mlplatform.feedback.label_studio.annotation_schema import LabelStudioData, LabelStudioEvent
 from mlplatform.feedback.label_studio.task_export import DEFAULT_HOLD, MAX_HOLD, MAX_TASKS, export_tasks
 from mlplatform.feedback.review_queues import DRAW
 from mlplatform.schema_base import NO_NUL_PATTERN, ApiModel
@@ -21,6 +21,7 @@ from mlplatform.serve.schemas import PROBLEM_RESPONSES
 from mlplatform.serve.thread_pool import ThreadPool
 
 HOUR: Final = timedelta(hours=1)
+SIGNATURE: Final = "q0nJx8bUu0mMwB0zq8k3Jm2m6Yv2tq2fY3iZcQv1l1k"
 TASKS_EXAMPLE: Final = {"queue": "draw", "limit": 100, "hold_hours": 168}
 PROJECT_EXAMPLE: Final = {
     "label_config": '<View>\n  <Image name="input" value="$image" zoom="true" />\n  <Choices name="label" '
@@ -32,6 +33,7 @@ PROJECT_EXAMPLE: Final = {
                 "prediction_id": ID,
                 "model": "digits",
                 "queue": "draw",
+                "signature": SIGNATURE,
                 "image": f"data:image/png;base64,{PNG}",
             }
         }
@@ -46,7 +48,7 @@ EVENT_EXAMPLE: Final = {
         "completed_by": 1,
         "updated_at": TIMESTAMP,
     },
-    "task": {"id": 19, "data": {"prediction_id": ID, "model": "digits", "queue": "draw"}},
+    "task": {"id": 19, "data": {"prediction_id": ID, "model": "digits", "queue": "draw", "signature": SIGNATURE}},
 }
 COUNTS_EXAMPLE: Final = {"audit": 1, "review": 0, "repeated": 0, "late": 0, "erased": 0, "skipped": 0, "undecided": 0}
 
@@ -125,7 +127,7 @@ def _event_shape() -> Any:  # noqa: ANN401 - a struct that is made here
         created_at=scalar,
         updated_at=scalar,
     )
-    task = _optional("Task", id=scalar, data=_optional("Data", prediction_id=scalar, model=scalar, queue=scalar))
+    task = _optional("Task", id=scalar, data=_optional("Data", **dict.fromkeys(LabelStudioData.model_fields, scalar)))
     one_or_many = {"annotation": annotation | list[annotation] | None, "task": task | list[task] | None}  # type: ignore[valid-type]
     return _optional("Event", action=scalar, **one_or_many)
 

@@ -183,7 +183,8 @@ class ShadowIn(ApiModel):
     """A wish to try a version in the shadow."""
 
     reason: str = Field("asked through the API", max_length=500, pattern=NO_NUL_PATTERN)
-    requested_by: str = Field("api", max_length=200, pattern=NO_NUL_PATTERN)
+    requested_by: str = Field("", max_length=200, pattern=NO_NUL_PATTERN)
+    """Who asks; beside the name of the API key where one is used."""
 
 
 class CanaryIn(ShadowIn):
@@ -238,7 +239,7 @@ def approval_router(context: AppContext, thread_pool: ThreadPool, route_class: t
         version: VersionPath, body: Annotated[DecisionIn, Depends(decision_body)], request: Request
     ) -> PromotionOut:
         """Make the candidate that waits for approval champion."""
-        actor = _decider(body, caller_of(request))
+        actor = _actor(body.requested_by, caller_of(request))
         return PromotionOut.model_validate(approve_version(context, version, actor, body.comment), from_attributes=True)
 
     @router.post(
@@ -250,7 +251,7 @@ def approval_router(context: AppContext, thread_pool: ThreadPool, route_class: t
         version: VersionPath, body: Annotated[DecisionIn, Depends(decision_body)], request: Request
     ) -> ApprovalOut:
         """Refuse the candidate that waits for approval; the champion stays."""
-        actor = _decider(body, caller_of(request))
+        actor = _actor(body.requested_by, caller_of(request))
         return ApprovalOut.model_validate(reject_version(context, version, actor, body.comment), from_attributes=True)
 
     return router
@@ -269,14 +270,18 @@ def rollout_router(context: AppContext, thread_pool: ThreadPool, route_class: ty
         responses=response_example(ROLLOUT_EXAMPLE | SHADOW_EXAMPLE, status=201),
         openapi_extra=shadow_body.openapi,
     )
-    def begin_shadow(version: VersionPath, body: Annotated[ShadowIn, Depends(shadow_body)]) -> TrialOut:
+    def begin_shadow(
+        version: VersionPath, body: Annotated[ShadowIn, Depends(shadow_body)], request: Request
+    ) -> TrialOut:
         """Record what a version would answer, beside the champion, and return none of it."""
-        return _to_response(begin_rollout(context, version, "shadow", 0.0, body.requested_by, body.reason))
+        actor = _actor(body.requested_by, caller_of(request))
+        return _to_response(begin_rollout(context, version, "shadow", 0.0, actor, body.reason))
 
     @router.delete("/v1/models/{version}/shadow", responses=response_example(STOPPED_EXAMPLE | SHADOW_EXAMPLE))
-    def stop_shadow(version: VersionPath) -> TrialOut:
+    def stop_shadow(version: VersionPath, request: Request) -> TrialOut:
         """Stop the shadow."""
-        return _to_response(stop_rollout(context, version, "shadow", "api", "asked through the API"))
+        actor = _actor("", caller_of(request))
+        return _to_response(stop_rollout(context, version, "shadow", actor, "asked through the API"))
 
     @router.post(
         "/v1/models/{version}/canary",
@@ -284,27 +289,30 @@ def rollout_router(context: AppContext, thread_pool: ThreadPool, route_class: ty
         responses=response_example(ROLLOUT_EXAMPLE, status=201),
         openapi_extra=canary_body.openapi,
     )
-    def begin_canary(version: VersionPath, body: Annotated[CanaryIn, Depends(canary_body)]) -> TrialOut:
+    def begin_canary(
+        version: VersionPath, body: Annotated[CanaryIn, Depends(canary_body)], request: Request
+    ) -> TrialOut:
         """Let a version answer a share of the clients, until it is stopped or found worse.
 
         One that the gate did not pass, or that waits for approval, is refused with 409 unless forced.
         """
-        return _to_response(
-            begin_rollout(context, version, "canary", body.share, body.requested_by, body.reason, force=body.force)
-        )
+        actor = _actor(body.requested_by, caller_of(request))
+        return _to_response(begin_rollout(context, version, "canary", body.share, actor, body.reason, force=body.force))
 
     @router.delete("/v1/models/{version}/canary", responses=response_example(STOPPED_EXAMPLE))
-    def stop_canary(version: VersionPath) -> TrialOut:
+    def stop_canary(version: VersionPath, request: Request) -> TrialOut:
         """Stop the canary: the champion answers all clients again."""
-        return _to_response(stop_rollout(context, version, "canary", "api", "asked through the API"))
+        actor = _actor("", caller_of(request))
+        return _to_response(stop_rollout(context, version, "canary", actor, "asked through the API"))
 
     return router
 
 
-def _decider(body: DecisionIn, caller: Caller) -> str:
+def _actor(requested_by: str, caller: Caller) -> str:
+    """Whom the audit log names: whoever is named in the request, and always the holder of its key."""
     if not caller.name:
-        return body.requested_by or "api"
-    return f"{body.requested_by} (key {caller.name})" if body.requested_by else caller.name
+        return requested_by or "api"
+    return f"{requested_by} (key {caller.name})" if requested_by else caller.name
 
 
 def _to_response(rollout: Rollout) -> TrialOut:

@@ -24,24 +24,10 @@ NextPath = Annotated[str, Query(alias="next", max_length=2000)]
 Brought = Annotated[str, Query(max_length=8192)]
 
 
-def sign_in_router(
-    sign_in: SignIn,
-    cookies: SessionCookies,
-    form_tokens: FormTokens,
-    api_key_cache: ApiKeyCache,
-    route_class: type[APIRoute],
-) -> APIRouter:
-    """GET of the page to sign in, of the way to the provider and of the way back; POST that signs out."""
+def sign_in_router(sign_in: SignIn, cookies: SessionCookies, route_class: type[APIRoute]) -> APIRouter:
+    """GET of the way to the provider and of the way back, which ask the provider and may wait for it."""
     router = APIRouter(route_class=route_class, include_in_schema=False)
-    page_route = partial(router.api_route, methods=["GET", "HEAD"], response_class=HTMLResponse)
-    empty_form = FormBody(form_tokens)
     lifetime = sign_in.sessions.lifetime
-
-    @page_route(SIGN_IN_PATH)
-    def choose(next_path: NextPath = "/") -> HTMLResponse:
-        """The ways to sign in."""
-        html = account_pages.sign_in_page(sign_in.provider.issuer, own_path(next_path))
-        return HTMLResponse(html, headers=PAGE_HEADERS)
 
     @router.get(f"{SIGN_IN_PATH}/start", response_class=RedirectResponse)
     def start(next_path: NextPath = "/") -> RedirectResponse:
@@ -64,10 +50,33 @@ def sign_in_router(
         cookies.set(response, SESSION, signed_in.text, int(lifetime.total_seconds()))
         return response
 
+    return router
+
+
+def session_router(
+    sign_in: SignIn,
+    cookies: SessionCookies,
+    form_tokens: FormTokens,
+    api_key_cache: ApiKeyCache,
+    route_class: type[APIRoute],
+) -> APIRouter:
+    """GET of the page to sign in and of the way with a key, POST that signs out: none asks the provider."""
+    router = APIRouter(route_class=route_class, include_in_schema=False)
+    page_route = partial(router.api_route, methods=["GET", "HEAD"], response_class=HTMLResponse)
+    empty_form = FormBody(form_tokens)
+
+    @page_route(SIGN_IN_PATH)
+    def choose(next_path: NextPath = "/") -> HTMLResponse:
+        """The ways to sign in."""
+        html = account_pages.sign_in_page(sign_in.provider.issuer, own_path(next_path))
+        return HTMLResponse(html, headers=PAGE_HEADERS)
+
     @router.get(KEY_SIGN_IN_PATH, response_class=RedirectResponse)
     def with_key(request: Request, next_path: NextPath = "/") -> RedirectResponse:
-        """Go on with the API key that the browser was asked for."""
-        return RedirectResponse(f"{request.scope.get('root_path', '')}{own_path(next_path)}", status_code=303)
+        """Go on with the API key that the browser was asked for, and without the session that it had before."""
+        response = RedirectResponse(f"{request.scope.get('root_path', '')}{own_path(next_path)}", status_code=303)
+        cookies.delete(response, SESSION)
+        return response
 
     @router.post("/sign-out", response_class=RedirectResponse)
     def sign_out(

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from mlplatform.alerting import alert_records, evaluations
+from mlplatform.audit import audit_entries
 from mlplatform.context import AppContext
 from mlplatform.feedback import pending_labels
 from mlplatform.feedback.label_ingestion import match_pending_labels
@@ -172,6 +173,25 @@ def test_an_operator_acts_on_alerts_and_retrainings_and_promotes_nothing(
     retrainer = shown(key(server, "retrain:digits"))
     assert client.post("/v1/retrain", json={}, headers=retrainer).status_code == 202
     assert client.post(f"/alerts/{own.alert}/silence", headers=retrainer).status_code == 403
+
+
+def test_the_log_names_whose_key_began_and_stopped_a_trial(
+    world: tuple[httpx.Client, ApiServer, Rows, Rows],
+) -> None:
+    client, server, *_ = world
+    headers = shown(key(server, "admin:digits", name="ci"))
+    for role in ("shadow", "canary"):
+        path = f"/v1/models/2/{role}"
+        for body, actor in (({"requested_by": "ann"}, "ann (key ci)"), ({}, "ci")):
+            begun = client.post(path, json=body | ({"force": True} if role == "canary" else {}), headers=headers)
+            assert begun.status_code == 201, begun.text
+            assert client.delete(path, headers=headers).status_code == 200
+            with server.context.database.read() as connection:
+                entries = [stored.entry for stored in audit_entries.iter_entries(connection)][-2:]
+            assert [(entry.actor, entry.action) for entry in entries] == [
+                (actor, f"begin-{role}"),
+                ("ci", f"end-{role}"),
+            ]
 
 
 def test_the_log_and_the_keys_are_for_those_who_may_see_every_model(

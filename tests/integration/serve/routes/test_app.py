@@ -483,7 +483,10 @@ def test_a_report_is_served_with_a_policy_or_not_found(client: httpx.Client, lit
     shown = client.get("/v1/evaluations/kept/report")
     assert (shown.status_code, shown.text) == (200, "<p>report</p>")
     assert shown.headers["content-type"].startswith("text/html")
-    assert "frame-ancestors 'self'" in shown.headers["content-security-policy"]
+    policy = shown.headers["content-security-policy"].split("; ")
+    assert "frame-ancestors 'self'" in policy
+    assert "sandbox allow-scripts" in policy  # and not allow-same-origin: it has nobody's session
+    assert "default-src 'none'" in policy
     for name in ("gone", "outside", "nobody"):
         problem(client.get(f"/v1/evaluations/{name}/report"), 404)
 

@@ -7,6 +7,7 @@ import pytest
 
 from mlplatform.context import AppContext
 from mlplatform.feedback import label_records
+from mlplatform.feedback.label_studio.task_signatures import task_signer
 from mlplatform.serve.api_server import ApiServer, build_server
 from mlplatform.settings import Settings
 from mlplatform.store.database import Database
@@ -68,9 +69,13 @@ def test_what_is_no_event_is_refused(client: httpx.Client, body: bytes, said: st
     assert said in answer.json()["detail"]
 
 
-def test_an_annotation_of_an_unknown_prediction_is_not_found(client: httpx.Client) -> None:
-    data = {"prediction_id": "01984f2a-91c3-7d20-8a11-3c6f0e9b7a55", "queue": "draw"}
+def test_an_annotation_of_an_unknown_prediction_is_not_found(server: ApiServer, client: httpx.Client) -> None:
+    unknown = "01984f2a-91c3-7d20-8a11-3c6f0e9b7a55"
+    data = {"prediction_id": unknown, "queue": "draw", "signature": task_signer(server.context)(unknown, "draw")}
     assert client.post(WEBHOOK, json=event(data, annotation(1, choice("4")))).status_code == 404
+    refused = client.post(WEBHOOK, json=event(data | {"signature": "x"}, annotation(1, choice("4"))))
+    assert refused.status_code == 422
+    assert "was not exported here" in refused.json()["detail"]
 
 
 def test_a_webhook_shows_a_key_of_scope_review(lite: AppContext) -> None:

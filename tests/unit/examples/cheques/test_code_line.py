@@ -25,7 +25,7 @@ def test_every_single_wrong_digit_is_seen(place: int) -> None:
 
 def test_every_swap_of_two_neighbours_is_seen() -> None:
     for place in range(len(CODE.text) - 1):
-        first, second = CODE.text[place : place + 2]
+        first, second = CODE.text[place], CODE.text[place + 1]
         if first != second and "<" not in (first, second):
             with pytest.raises(CodeLineError):
                 parse_code_line(CODE.text[:place] + second + first + CODE.text[place + 2 :])

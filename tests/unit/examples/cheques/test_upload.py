@@ -6,7 +6,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 pytest.importorskip("cv2", reason="examples/cheques needs OpenCV (pip install opencv-python-headless)")
 
@@ -18,7 +18,7 @@ BYTES, PIXELS = 5_000_000, 50_000_000
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     file = BytesIO()
-    image.save(file, kind, **options)  # type: ignore[arg-type]
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -95,3 +95,34 @@ def test_what_is_no_picture_or_too_large_is_refused_with_the_reason(content: byt
 def test_a_file_of_too_many_bytes_is_not_opened() -> None:
     with pytest.raises(UploadTooLargeError, match="5000001 bytes"):
         decode_upload(bytes(BYTES + 1), BYTES, PIXELS)
+
+
+def test_a_jpeg_that_repeats_its_scans_is_refused_before_it_is_decoded() -> None:
+    usual = encoded(half_dark(), "JPEG", progressive=True)
+    assert decode_upload(usual, BYTES, PIXELS).shape == (200, 400, 3)
+    last = usual[usual.rfind(b"\xff\xda") : -2]
+    with pytest.raises(UploadError, match="at most 64 are decoded"):
+        decode_upload(usual[:-2] + last * 100 + usual[-2:], BYTES, PIXELS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_large_picture_is_reduced_strip_by_strip_to_what_the_whole_of_it_shows(kind: str, orientation: int) -> None:
+    rows, columns = np.mgrid[0:4_804, 0:304]
+    whole = Image.fromarray(((rows // 20 + columns // 10) % 256).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = decode_upload(encoded(whole, kind, exif=exif), BYTES * 3, PIXELS)
+    with Image.open(BytesIO(encoded(whole, kind, exif=exif))) as opened:
+        expected = ImageOps.exif_transpose(opened).convert("RGB")
+    expected.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX)
+    assert np.abs(pixels.astype(int)[2:-2, 2:-2] - np.asarray(expected, int)[2:-2, 2:-2]).mean() < 3
+
+
+def test_deep_greys_of_a_large_picture_keep_one_scale() -> None:
+    """Strips whose brightest grey is dark are not taken for eight bits."""
+    deep = np.full((5_000, 300), 40_000, np.uint16)
+    deep[:2_500] = 200
+    pixels = decode_upload(encoded(Image.fromarray(deep), "PNG"), BYTES, PIXELS)
+    assert pixels[10].max() <= 1
+    assert pixels[-10].mean() == pytest.approx(155, abs=1)

@@ -145,3 +145,22 @@ def test_pictures_are_compared_number_by_number(tmp_path: Path) -> None:
     page = (tmp_path / "pictures.html").read_text(encoding="utf-8")
     assert "mean" in page
     assert "noise" in page
+
+
+def test_texts_of_clients_end_no_script_of_a_report(tmp_path: Path) -> None:
+    from monitors.windows.evidently_adapter import write_column_drift
+
+    hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    written = []
+    for text in ("plain", hostile):
+        first, newest = (
+            {f"city {text}": values * 60, "age": [1.0, 2.0, float("nan")] * 60}
+            for values in (["a", None, text], [text, text, "a"])
+        )
+        write_column_drift(first, newest, tmp_path / "report.html")
+        written.append((tmp_path / "report.html").read_text(encoding="utf-8"))
+    plain, marked = written
+    for tag in ("<script", "</script", "<img"):
+        assert marked.count(tag) == plain.count(tag), tag
+    assert r"\u003c/script>\u003cscript>alert(1)" in marked  # a reader sees the text as it was sent
+    assert "\ue000" not in marked
