@@ -157,7 +157,7 @@ def test_of_a_champion_whose_run_is_gone_no_label_judges_that_was_given_before_i
     assert "nobody knows which labels taught it" in caplog.text
 
 
-def test_a_million_learnt_rows_are_looked_up_within_the_memory_of_their_names(visits: Pipeline) -> None:
+def test_learnt_rows_are_looked_up_within_the_memory_of_their_names(visits: Pipeline) -> None:
     count = 100_000
     keys = tuple(f"{row:064x}" for row in range(count))
     batch = Batch({"age": np.full(count, 30.0), "plan": np.array(["gold"] * count, dtype=object)})
