@@ -24,7 +24,7 @@ from pipelines.labels.label_curation import (
     resolve_conflicts,
 )
 from pipelines.labels.label_provenance import LabelContext
-from pipelines.labels.learnt_labels import asked_again
+from pipelines.labels.learnt_labels import asked_again, same_unowned_inputs
 from pipelines.training.training_mix import epoch_weights, mix_epoch_rows, subsample
 from registry.prediction_task import Classification
 
@@ -33,6 +33,7 @@ SAME_EVENT = "a row of the file that judges or tunes has this content: it may be
 FILE_TEACHES = "a row of the file that trains or tunes has this content: it may be the same event, and must not judge"
 CHAMPION_KNOWS = "the champion has learnt a label of this input, or of one that looks like it, and must not be asked it"
 ASKED_AGAIN = "its input was asked under another id whose label trains or has trained: it may be the same event"
+JUDGED_INPUT = "another label of this input judges, and nobody is named whose they are: they may be one event"
 JUDGED_DAY = "golden rows of that day judge, and rows of one day tell of each other"
 
 
@@ -126,6 +127,9 @@ def _select_events(spec: TrainingSpec, base: Examples) -> Rows:
     # 2. Labels and rows of the file that train: of nobody, no event and no day that judges.
     held |= set(holdout.groups)
     candidates, shared = exclude_groups(resolved.training_rows(), held)
+    candidates, of_judged = exclude_where(
+        candidates, same_unowned_inputs(candidates, holdout), "of a judged group", JUDGED_INPUT
+    )
     is_recent = _recent_mask(spec, candidates) & (spec.recent_images is not None)
     judged = _twins(candidates, split.golden, spec)
     tuning = np.zeros(len(candidates), dtype=bool)
@@ -145,7 +149,7 @@ def _select_events(spec: TrainingSpec, base: Examples) -> Rows:
     # 3. Which labels are within their quotas.
     training = curate_training_rows(candidates, context, None, spec.quotas)
     gate = curate_holdout(holdout, context, training.rows, spec.quotas)
-    excluded = (*contradicted, *known_rows, *taught, *repeated, *shared, *same, *same_days)
+    excluded = (*contradicted, *known_rows, *taught, *repeated, *shared, *of_judged, *same, *same_days)
     rows = _mixed_rows(spec, base, fresh, training, gate, excluded)
     trained = training.rows.take([i in learnt_golden for i in training.rows.ids])
     return replace(rows, golden=split.golden.take(~same_events(split.golden, trained))) if len(trained) else rows

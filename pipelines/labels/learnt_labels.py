@@ -71,6 +71,13 @@ def asked_again(rows: Examples, others: Examples) -> NDArray[np.bool_]:
     return np.array(again, dtype=bool)
 
 
+def same_unowned_inputs(rows: Examples, others: Examples) -> NDArray[np.bool_]:
+    """Which rows of events have the input of another, where neither says whose it is, (n,): they may be one event."""
+    nameless = {content for content, group in zip(others.content_hashes, _groups(others), strict=True) if not group}
+    pairs = zip(rows.content_hashes, _groups(rows), strict=True)
+    return np.array([not group and content in nameless for content, group in pairs], dtype=bool)
+
+
 def _given_at(label: str, origins: Mapping[str, LabelOrigin]) -> float:
     return origins[label].labelled_at if label in origins else 0.0
 

@@ -19,7 +19,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "overruled": "a review says otherwise",
     "before the change": "they show the world before it changed",
     "of a judged day": "golden rows of their days judge",
-    "of a judged group": "their groups, such as customers, judge or tune",
+    "of a judged group": "their groups, such as customers, judge or tune, or other labels of their inputs do",
     "not mature": "they, or others of their subjects, are held back to judge once their answers are mature",
     "unusable": "the model has lost that class, or takes pictures of another size",
 }

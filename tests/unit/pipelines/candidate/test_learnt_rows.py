@@ -11,7 +11,7 @@ import pytest
 from pipelines.batch import Batch
 from pipelines.candidate.learnt_rows import separate_learnt
 from pipelines.candidate.make_candidate import make_candidate
-from pipelines.candidate.row_selection import ASKED_AGAIN, CHAMPION_KNOWS, Rows, select_rows
+from pipelines.candidate.row_selection import ASKED_AGAIN, CHAMPION_KNOWS, JUDGED_INPUT, Rows, select_rows
 from pipelines.candidate.training_spec import Champion, TrainingSpec, load_champion
 from pipelines.data import FORGOTTEN_GROUPS, Examples, FeedbackRows, images_of, is_holdout
 from pipelines.labels.label_provenance import LabelOrigin
@@ -157,7 +157,7 @@ def test_of_a_champion_whose_run_is_gone_no_label_judges_that_was_given_before_i
     assert "nobody knows which labels taught it" in caplog.text
 
 
-def test_a_million_learnt_rows_are_looked_up_within_the_memory_of_their_names(visits: Pipeline) -> None:
+def test_learnt_rows_are_looked_up_within_the_memory_of_their_names(visits: Pipeline) -> None:
     count = 100_000
     keys = tuple(f"{row:064x}" for row in range(count))
     batch = Batch({"age": np.full(count, 30.0), "plan": np.array(["gold"] * count, dtype=object)})
@@ -253,6 +253,30 @@ def test_an_event_that_is_asked_again_under_another_id_does_not_judge_what_it_ta
     assert set(asked.ids) <= training
     assert not judging
     assert ASKED_AGAIN in {label.detail for label in rows.excluded}
+
+
+def test_an_input_that_judges_and_is_nobodys_trains_by_no_correction_of_another_asking(visits: Pipeline) -> None:
+    """Asked thrice, reported twice and drawn once: who learnt the two reports would know the third."""
+    ages = [20.25 + row for row in range(40)]
+    held = [is_holdout(content) for content in people(ages, "").content_hashes]
+    assert 5 < sum(held) < 35
+    reports = Examples.concat("feedback", people(ages, "first "), people(ages, "second "))
+    asked = Examples.concat("feedback", reports, people(ages, "third "))
+    labels = FeedbackRows(
+        asked.batch,
+        asked.labels,
+        "feedback",
+        CODEC.rows,
+        feedback_ids=asked.keys,
+        keys=asked.keys,
+        trains_only=(True,) * 80 + (False,) * 40,
+    )
+    origins = {name: LabelOrigin("audit") for name in asked.keys}
+    rows = select_rows(replace(spec_of(visits, labels), origins=origins))
+    training, judging = sides(rows)
+    assert judging == {key for key, is_held in zip(asked.keys[80:], held, strict=True) if is_held}
+    assert training == {key for key, is_held in zip(asked.keys, held * 3, strict=True) if not is_held}
+    assert JUDGED_INPUT in {label.detail for label in rows.excluded if label.reason == "of a judged group"}
 
 
 @pytest.mark.parametrize(
