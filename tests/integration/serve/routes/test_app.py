@@ -617,7 +617,7 @@ def test_the_openapi_document_has_every_route_and_only_whole_references(client: 
         target: Any = document
         for part in reference.removeprefix("#/").split("/"):
             target = target[part]
-        assert target
+        assert isinstance(target, dict)  # an empty one allows any JSON
     assert client.get("/docs").status_code == 200
 
 
