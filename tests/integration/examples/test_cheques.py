@@ -1,7 +1,7 @@
 """The cheque reader with a database and its pages: two at once, labels, the trail, hostile requests."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
@@ -24,6 +24,7 @@ from cheques.store import Store, accounts, audit_entries, cheques, insert_new, l
 from mlplatform.client import ApiRequestError, Prediction, PredictResponse
 from tests.support.cheques_world import ACCOUNTS, NOW, FixedReader, cheque_picture, code_of, serving, settings, world
 from tests.support.own_database import own_database
+from tests.support.waiting import eventually
 
 PICTURE = cheque_picture(code_of(1))
 
@@ -490,7 +491,34 @@ def test_the_pages_answer_and_refuse(local: ChequeProcessor, reader: FixedReader
         assert web.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
+def test_pages_answer_while_more_cheques_wait_than_there_are_threads(
+    local: ChequeProcessor, reader: FixedReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, predict, asked = threading.Event(), reader.predict, list[str]()
+
+    def slow(images: Sequence[object], *, client_id: str = "") -> PredictResponse:
+        asked.append(client_id)
+        go_on.wait(60)
+        return predict(images, client_id=client_id)
+
+    monkeypatch.setattr(reader, "predict", slow)
+    with serving(local) as address, ThreadPoolExecutor(48) as pool:
+        coming = [
+            pool.submit(httpx.post, f"{address}/cheques", files=FILE, headers=JSON, timeout=90) for _ in range(48)
+        ]
+        try:
+            eventually(lambda: len(asked) == 8, "as many uploads as have threads", 30)
+            for _ in range(10):
+                assert httpx.get(f"{address}/healthz", timeout=10).status_code == 200
+                assert not any(one.done() for one in coming)
+        finally:
+            go_on.set()
+        assert {one.result(90).status_code for one in coming} == {201}
+    assert faults_of(local) == ()
+
+
 JSON = {"accept": "application/json"}
+FILE = {"file": ("c.jpg", PICTURE)}
 
 
 def test_hostile_uploads_are_refused_and_keep_nothing(tmp_path: Path, reader: FixedReader) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import BackgroundTasks, FastAPI, Form, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
@@ -42,6 +43,8 @@ FORM_BYTES: Final = 64_000
 """What a form may have around the file."""
 LISTED: Final = 100
 MAX_NAME: Final = 80
+THREADS_PER_READING: Final = 4
+"""While one decodes, others ask the platform and wait for the database."""
 STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (UploadTooLargeError, 413),
     (UploadError, 422),
@@ -150,9 +153,14 @@ def _add_pages(app: FastAPI, store: Store) -> None:
 def _add_actions(app: FastAPI, processor: ChequeProcessor, store: Store, client: ReadingClient) -> None:
     """What changes something."""
 
+    uploads = CapacityLimiter(THREADS_PER_READING * processor.settings.concurrent_readings)
+
     @app.post("/cheques")
-    def present(request: Request, file: UploadFile, actor: Annotated[str, Form()] = "") -> Response:
-        """Decide an uploaded picture of a cheque."""
+    async def present(request: Request, file: UploadFile, actor: Annotated[str, Form()] = "") -> Response:
+        """Decide an uploaded picture of a cheque; many at once wait in threads of their own, so that pages answer."""
+        return await to_thread.run_sync(decide_upload, request, file, actor, limiter=uploads)
+
+    def decide_upload(request: Request, file: UploadFile, actor: str) -> Response:
         content = file.file.read(processor.settings.max_upload_bytes + 1)
         cheque_id = processor.present(content, _named(actor) if actor.strip() else MACHINE)
         if not _wants_json(request):
