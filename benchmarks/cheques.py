@@ -193,10 +193,10 @@ def _judged(
 
 def _audit(processor: ChequeProcessor, environment: dict[str, str], folder: Path, count: int) -> dict[str, Any]:
     """Whether each decision stands in the application's trail, and both trails are whole."""
-    from cheques import audit_chain
+    from cheques import audit_verification
 
     with processor.store.read() as connection:
-        report = audit_chain.verify(connection)
+        report = audit_verification.verify(connection, with_pictures=True)
     processor.store.close()
     platform = _platform(environment, folder, "audit", "verify", "--json")
     return {

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from cheques import audit_chain
+from cheques import audit_verification
 from cheques.account_table import parse_accounts, put_accounts
 from cheques.amount_reading import platform_client
 from cheques.errors import ChequesError
-from cheques.label_sending import send_labels, waiting_labels
+from cheques.label_sending import let_refused_wait, send_labels, waiting_labels
 from cheques.settings import Settings
 from cheques.store import Store
 from mlplatform.client import ClientError
@@ -31,6 +33,15 @@ def main(given: list[str] | None = None) -> int:
     except ValidationError as error:
         said = "; ".join(f"CHEQUES_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
         print(f"cheques: {said}", file=sys.stderr)
+        return 2
+    except SettingsError as error:  # a list, which pydantic reads as JSON
+        print(f"cheques: {error}; give JSON, such as CHEQUES_ALLOWED_HOSTS='[\"cheques.example\"]'", file=sys.stderr)
+        return 2
+    except DBAPIError as error:
+        print(f"cheques: the database of CHEQUES_DATABASE_URL failed: {error.orig}", file=sys.stderr)
+        return 1
+    except (ArgumentError, NoSuchModuleError) as error:
+        print(f"cheques: CHEQUES_DATABASE_URL: {error}; give sqlite:///FILE or postgresql://…", file=sys.stderr)
         return 2
     except (ChequesError, ClientError, OSError) as error:
         print(f"cheques: {error}", file=sys.stderr)
@@ -97,7 +108,7 @@ def operating_point(settings: Settings, arguments: argparse.Namespace) -> int:
 def verify(settings: Settings, arguments: argparse.Namespace) -> int:
     """Verify the audit trail."""
     with Store(settings.database_url).read() as connection:
-        report = audit_chain.verify(connection, arguments.head)
+        report = audit_verification.verify(connection, arguments.head, with_pictures=True)
     for fault in report.faults:
         print(f"fault: {fault}", file=sys.stderr)
     print(
@@ -108,9 +119,11 @@ def verify(settings: Settings, arguments: argparse.Namespace) -> int:
     return FAULTY if report.faults else 0
 
 
-def send(settings: Settings, _arguments: argparse.Namespace) -> int:
+def send(settings: Settings, arguments: argparse.Namespace) -> int:
     """Send the labels that wait."""
     store = Store(settings.database_url)
+    if arguments.refused:
+        let_refused_wait(store)
     with platform_client(settings.platform_url, settings.platform_key) as client:
         count = send_labels(store, client)
     print(f"{count} labels sent, {waiting_labels(store)} wait")
@@ -138,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--head", default="", help="the hash of an entry that was kept elsewhere")
     added.set_defaults(run=verify)
     added = commands.add_parser("send-labels", help=send.__doc__)
+    added.add_argument("--refused", action="store_true", help="those that the platform refused before as well")
     added.set_defaults(run=send)
     return parser
 

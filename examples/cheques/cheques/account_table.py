@@ -47,11 +47,18 @@ def put_accounts(connection: Connection, given: Iterable[Account], actor: str, a
 
 def parse_accounts(lines: Iterable[str]) -> list[Account]:
     """The accounts of a CSV file with a header; raises AccountsError naming line and value."""
-    reader = csv.DictReader(lines)
+    try:
+        return _accounts(csv.DictReader(lines, strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AccountsError(f"the accounts cannot be read ({error}); give a CSV file in UTF-8") from error
+
+
+def _accounts(reader: csv.DictReader[str]) -> list[Account]:
     if reader.fieldnames is None or set(reader.fieldnames) != set(COLUMNS):
         raise AccountsError(f"the header is {reader.fieldnames}; give the columns {', '.join(COLUMNS)}")
     found: dict[str, Account] = {}
-    for number, row in enumerate(reader, start=2):
+    for row in reader:
+        number = reader.line_num
         account = _account(row, f"line {number}")
         if account.key in found:
             raise AccountsError(f"line {number}: account {account.key} stands twice; give each once")
@@ -67,4 +74,7 @@ def _account(row: dict[str, str | None], where: str) -> Account:
         raise AccountsError(f"{where}: open is {is_open[:40]!r}; give yes or no")
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= 13 and int(limit) <= MAX_LIMIT):
         raise AccountsError(f"{where}: largest_cheque is {limit[:40]!r}; give a whole number up to {MAX_LIMIT}")
-    return Account(key, row["holder"] or "", is_open == "yes", int(limit))
+    holder = row["holder"] or ""
+    if not holder.isprintable() or None in row:  # a zero byte, say, which PostgreSQL does not take
+        raise AccountsError(f"{where}: holder {holder[:40]!r} or what follows the last column; give four plain columns")
+    return Account(key, holder, is_open == "yes", int(limit))

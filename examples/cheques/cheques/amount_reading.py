@@ -50,9 +50,14 @@ def read_amount(client: ReadingClient, picture: NDArray[np.uint8]) -> AmountRead
     file = BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG")
     try:
-        [said] = client.predict([file.getvalue()], client_id=CLIENT_ID).predictions
+        said = client.predict([file.getvalue()], client_id=CLIENT_ID).predictions[0]
     except ClientError as error:
         raise ReaderUnavailableError(f"the platform read nothing ({error}); send the cheque again") from error
+    if len(said.characters) != len(said.label) or not 0 <= said.confidence <= 1:  # a model of single digits, say
+        raise ReaderUnavailableError(
+            f"the platform's model {said.model} version {said.version} reads no texts (it answered {said.label[:20]!r} "
+            f"with {len(said.characters)} confidences); serve the pipeline strings there, or mend CHEQUES_PLATFORM_URL"
+        )
     return AmountReading(said.label, said.confidence, said.characters, said.id, said.model, said.version)
 
 

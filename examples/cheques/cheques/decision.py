@@ -9,6 +9,8 @@ from cheques.code_line import CodeLine
 from cheques.errors import AmountError
 
 Outcome = Literal["accept", "review", "refuse"]
+REFUSED_FOR_ITSELF: Final = frozenset({"person", "over-law", "over-account"})
+"""Rules that refuse what is written on a cheque; the others refuse for its account or another cheque."""
 MAX_DIGITS: Final = 9
 
 
@@ -36,7 +38,8 @@ class Evidence:
     """What is known of a cheque when it is decided. `confidence` is 1 where a person read the amount.
 
     `amount` is None where none was read; `account` where the code line names none that exists; `presented_as` is
-    another cheque with the same code line, "" where there is none.
+    another cheque with the same code line that is accepted or waits, `refused_as` one that a person or a limit refused;
+    "" where there is none.
     """
 
     code: CodeLine | None
@@ -45,6 +48,7 @@ class Evidence:
     confidence: float
     account: Account | None
     presented_as: str
+    refused_as: str = ""
     seen_by_person: bool = False
 
 
@@ -99,6 +103,9 @@ def _about_code_line(evidence: Evidence) -> list[Reason]:
     if evidence.presented_as:
         text = f"cheque {evidence.code.serial} of account {key} was presented before, as {evidence.presented_as}"
         reasons.append(Reason("presented-before", text, "refuse"))
+    if evidence.refused_as and not evidence.seen_by_person:  # or it would be sent until it is misread as less
+        text = f"it was refused before, as {evidence.refused_as}, by a person or for its amount: a person must look"
+        reasons.append(Reason("refused-before", text, "review"))
     return reasons
 
 

@@ -39,7 +39,3 @@ class ReaderUnavailableError(ChequesError):
 
 class BusyError(ChequesError):
     """As many pictures as may be are being read at once."""
-
-
-class DemoError(ChequesError):
-    """A step of the story did not happen."""

@@ -12,8 +12,9 @@ from cheques.store import Store, labels
 from mlplatform.client import ApiRequestError, ClientError
 
 AT_ONCE: Final = 100
-FINAL_STATUSES: Final = (404, 409, 422)
-"""Answers about the label itself; any other, such as of a wrong key, is about the connection and may pass."""
+FINAL_STATUSES: Final = (404, 422)
+FOREIGN_KIND: Final = "unknown"
+"""How the client calls an answer that is not of the platform's form, such as a proxy's page."""
 
 
 def send_labels(store: Store, client: ReadingClient) -> int:
@@ -32,7 +33,7 @@ def send_labels(store: Store, client: ReadingClient) -> int:
                 result = give_label(client, row.prediction_id, row.label, row.source, row.reviewer, at)
                 state, note = "sent", f"{result.outcome} {result.note}".strip()
             except ClientError as error:
-                if not isinstance(error, ApiRequestError) or error.status not in FINAL_STATUSES:
+                if not _is_final(error):
                     return sent
                 state, note = "refused", str(error)[:400]
             with store.write() as connection:
@@ -45,6 +46,25 @@ def send_labels(store: Store, client: ReadingClient) -> int:
 
 def waiting_labels(store: Store) -> int:
     """How many labels were not sent yet."""
+    return count_labels(store, "waiting")
+
+
+def count_labels(store: Store, state: str) -> int:
+    """How many labels are in a state: waiting, sent or refused."""
     with store.read() as connection:
-        count = connection.scalar(select(func.count()).select_from(labels).where(labels.c.state == "waiting"))
+        count = connection.scalar(select(func.count()).select_from(labels).where(labels.c.state == state))
     return count or 0
+
+
+def let_refused_wait(store: Store) -> int:
+    """Let those that the platform refused wait again, once the cause is mended; returns how many."""
+    with store.write() as connection:
+        chosen = update(labels).where(labels.c.state == "refused")
+        return connection.execute(chosen.values(state="waiting", note="")).rowcount
+
+
+def _is_final(error: ClientError) -> bool:
+    """Whether an answer is about the label itself; any other is about the connection, such as a wrong key."""
+    if not isinstance(error, ApiRequestError) or error.kind == FOREIGN_KIND:
+        return False
+    return error.status in FINAL_STATUSES

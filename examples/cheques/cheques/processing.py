@@ -23,8 +23,8 @@ from cheques import audit_chain
 from cheques.account_table import find_account
 from cheques.amount_reading import AmountReading, ReadingClient, read_amount
 from cheques.code_line import CodeLine, parse_code_line
-from cheques.decision import Decision, Evidence, Limits, Reason, decide, parse_amount
-from cheques.errors import BusyError, ConflictError, UnknownChequeError
+from cheques.decision import REFUSED_FOR_ITSELF, Decision, Evidence, Limits, Reason, decide, parse_amount
+from cheques.errors import BusyError, CodeLineError, ConflictError, UnknownChequeError
 from cheques.settings import Settings
 from cheques.store import Store, add, cheques, insert_new, labels, pictures, presentations
 from cheques.upload import decode_upload
@@ -35,12 +35,16 @@ from cheques.vision.locating import LocatedCheque, locate_cheque
 BUSY_SECONDS: Final = 20.0
 FLAT_QUALITY: Final = 82
 MACHINE: Final = "machine"
+HOLD_TRIES: Final = 5
 NO_READING: Final = AmountReading("", 0.0, (), "", "", 0)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person read on a cheque, and whether it is to be refused whatever the rules say."""
+    """What a person read on a cheque, and whether it is to be refused whatever the rules say.
+
+    Amount and code line may be empty of one that is refused: it may be no cheque at all.
+    """
 
     amount: str
     code: str
@@ -74,7 +78,9 @@ class ChequeProcessor:
             picture = located.amount_picture
         reading = NO_READING if picture is None else read_amount(self.client, picture)
         cheque_id = uuid.uuid4().hex
-        shown = _reading_document(located, reading) | {"upload": sha256(content).hexdigest()}
+        flat = _jpeg(located.pixels)
+        digests = {"upload": sha256(content).hexdigest(), "flat": sha256(flat).hexdigest()}
+        shown = _reading_document(located, reading) | digests
         row: dict[str, Any] = {
             "id": cheque_id,
             "received_at": audit_chain.utc_text(received),
@@ -87,7 +93,7 @@ class ChequeProcessor:
             sampled = bool(reading.prediction_id) and _is_drawn(cheque_id, self.settings.sample_share)
             row |= {"is_sampled": sampled, "is_checked": False}
             self._keep(connection, row, decision, actor)
-            add(connection, pictures, {"cheque_id": cheque_id, "flat": _jpeg(located.pixels)})
+            add(connection, pictures, {"cheque_id": cheque_id, "flat": flat})
         return cheque_id
 
     def review(self, cheque_id: str, verdict: Verdict) -> Decision:
@@ -97,8 +103,9 @@ class ChequeProcessor:
 
         Raises AmountError or CodeLineError for what cannot be, and ConflictError where it waits no longer.
         """
-        parse_amount(verdict.amount)
-        code = parse_code_line(verdict.code)
+        if verdict.amount.strip() or not verdict.refuse:
+            parse_amount(verdict.amount)
+        code = _code_of(verdict)
         with self.store.write() as connection:
             row = find_cheque(connection, cheque_id, lock=True)
             if row["outcome"] != "review":
@@ -106,10 +113,11 @@ class ChequeProcessor:
             connection.execute(delete(presentations).where(presentations.c.cheque_id == cheque_id))
             read = AmountReading(verdict.amount.strip(), 1.0, (), "", "", 0)
             decision = self._decide(connection, cheque_id, code, "", read, seen_by=verdict)
-            changed = {"code": code.text, "amount": read.text, "is_checked": True}
+            changed = {"code": "" if code is None else code.text, "amount": read.text, "is_checked": True}
             self._change(connection, row | changed, decision, verdict.reviewer)
             source = "audit" if row["is_sampled"] else "correction"
-            self._keep_label(connection, row, read.text, source, verdict.reviewer)
+            if read.text:
+                self._keep_label(connection, row, read.text, source, verdict.reviewer)
         return decision
 
     def check(self, cheque_id: str, amount: str, reviewer: str) -> bool:
@@ -140,13 +148,13 @@ class ChequeProcessor:
     ) -> Decision:
         """Decide, with the account locked and the code line held where the cheque is not refused."""
         account = None if code is None else find_account(connection, code.account_key, lock=True)
-        holds = code is not None and insert_new(connection, presentations, {"code": code.text, "cheque_id": cheque_id})
-        other = "" if code is None or holds else _holder(connection, code)
-        evidence = Evidence(code, fault, reading.text, reading.confidence, account, other, seen_by is not None)
+        other = "" if code is None else _hold(connection, code, cheque_id)
+        refused = "" if code is None else _refused_before(connection, code)
+        evidence = Evidence(code, fault, reading.text, reading.confidence, account, other, refused, seen_by is not None)
         decision = decide(evidence, self.limits)
         if seen_by is not None and seen_by.refuse:
             decision = Decision("refuse", (*decision.reasons, _refused_by(seen_by)))
-        if holds and decision.outcome == "refuse":  # a cheque that was refused may come again, mended
+        if not other and decision.outcome == "refuse":  # a cheque that was refused may come again, mended
             connection.execute(delete(presentations).where(presentations.c.cheque_id == cheque_id))
         return decision
 
@@ -188,7 +196,8 @@ class ChequeProcessor:
 def find_cheque(connection: Connection, cheque_id: str, *, lock: bool = False) -> dict[str, Any]:
     """The row of a cheque; raises UnknownChequeError."""
     query = select(cheques).where(cheques.c.id == cheque_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    is_id = cheque_id.isascii() and cheque_id.isalnum()  # PostgreSQL fails on others, such as a zero byte
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none() if is_id else None
     if row is None:
         raise UnknownChequeError(f"no cheque {cheque_id[:40]!r}; the list has those there are")
     return dict(row._mapping)
@@ -196,18 +205,42 @@ def find_cheque(connection: Connection, cheque_id: str, *, lock: bool = False) -
 
 def flat_picture(connection: Connection, cheque_id: str) -> bytes:
     """The JPEG of a cheque that was turned flat; raises UnknownChequeError."""
+    find_cheque(connection, cheque_id)
     content: bytes | None = connection.scalar(select(pictures.c.flat).where(pictures.c.cheque_id == cheque_id))
     if content is None:
         raise UnknownChequeError(f"no picture of a cheque {cheque_id[:40]!r}")
     return content
 
 
-def _holder(connection: Connection, code: CodeLine) -> str:
-    """The cheque that holds this code line."""
-    found: str = connection.execute(
-        select(presentations.c.cheque_id).where(presentations.c.code == code.text)
-    ).scalar_one()
-    return found
+def _hold(connection: Connection, code: CodeLine, cheque_id: str) -> str:
+    """Hold a code line for a cheque; returns the other cheque that holds it, "" where this one does now."""
+    query = select(presentations.c.cheque_id).where(presentations.c.code == code.text).with_for_update(read=True)
+    for _ in range(HOLD_TRIES):
+        if insert_new(connection, presentations, {"code": code.text, "cheque_id": cheque_id}):
+            return ""
+        other: str | None = connection.scalar(query)
+        if other is not None:  # else it was refused between the two statements
+            return other
+    raise ConflictError(f"cheques with the code line {code.text} come and go; send this one again")
+
+
+def _refused_before(connection: Connection, code: CodeLine) -> str:
+    """A cheque with this code line that was refused for what is written on it; "" where there is none."""
+    query = select(cheques.c.id, cheques.c.reasons).where(cheques.c.code == code.text, cheques.c.outcome == "refuse")
+    for row in connection.execute(query.order_by(cheques.c.received_at)):
+        if not REFUSED_FOR_ITSELF.isdisjoint(reason["rule"] for reason in row.reasons):
+            return str(row.id)
+    return ""
+
+
+def _code_of(verdict: Verdict) -> CodeLine | None:
+    """The code line that a person saw; None of a refused cheque without a readable one."""
+    try:
+        return parse_code_line(verdict.code)
+    except CodeLineError:
+        if verdict.refuse:
+            return None
+        raise
 
 
 def _reading_document(located: LocatedCheque, reading: AmountReading) -> dict[str, Any]:

@@ -58,6 +58,7 @@ cheques = Table(
     Column("is_sampled", Boolean, nullable=False),
     Column("is_checked", Boolean, nullable=False),
     Index("cheques_by_time", "received_at"),
+    Index("cheques_by_code", "code"),
     Index("cheques_by_outcome", "outcome", "received_at"),
 )
 """`amount` is what was decided on, `reading` what vision and model saw, with the places of it."""

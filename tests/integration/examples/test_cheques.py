@@ -1,27 +1,30 @@
 """The cheque reader with a database and its pages: two at once, labels, the trail, hostile requests."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import delete, func, select, update
+from PIL import Image
+from sqlalchemy import Connection, Table, delete, func, insert, select, text, update
 
 pytest.importorskip("cv2", reason="examples/cheques needs OpenCV (pip install opencv-python-headless)")
 
-from cheques import audit_chain
+from cheques import audit_chain, audit_verification, processing
 from cheques.__main__ import main
 from cheques.account_table import parse_accounts, put_accounts
 from cheques.errors import AccountsError, AmountError, CodeLineError, ConflictError, ReaderUnavailableError
-from cheques.label_sending import send_labels, waiting_labels
+from cheques.label_sending import count_labels, let_refused_wait, send_labels, waiting_labels
 from cheques.processing import ChequeProcessor, Verdict, find_cheque
-from cheques.store import Store, audit_entries, cheques, labels, presentations
-from mlplatform.client import ApiRequestError
+from cheques.store import Store, accounts, audit_entries, cheques, insert_new, labels, pictures, presentations
+from mlplatform.client import ApiRequestError, Prediction, PredictResponse
 from tests.support.cheques_world import ACCOUNTS, NOW, FixedReader, cheque_picture, code_of, serving, settings, world
 from tests.support.own_database import own_database
+from tests.support.waiting import eventually
 
 PICTURE = cheque_picture(code_of(1))
 
@@ -67,7 +70,7 @@ def rules_of(processor: ChequeProcessor, cheque_id: str) -> set[str]:
 
 def faults_of(processor: ChequeProcessor, head: str = "") -> tuple[str, ...]:
     with processor.store.read() as connection:
-        return audit_chain.verify(connection, head).faults
+        return audit_verification.verify(connection, head, with_pictures=True).faults
 
 
 def test_a_cheque_is_accepted_once_and_the_trail_says_so(processor: ChequeProcessor) -> None:
@@ -78,7 +81,7 @@ def test_a_cheque_is_accepted_once_and_the_trail_says_so(processor: ChequeProces
     assert rules_of(processor, second) == {"presented-before"}
     with processor.store.read() as connection:
         [entry] = audit_chain.entries_of(connection, first)
-        report = audit_chain.verify(connection)
+        report = audit_verification.verify(connection)
     assert entry["details"]["amount"] == "120"
     assert entry["details"]["prediction_id"] == "prediction-1"
     assert report.faults == ()
@@ -193,6 +196,92 @@ def test_a_person_may_refuse_what_the_rules_would_accept(local: ChequeProcessor,
     assert "person" in rules_of(local, cheque_id)
 
 
+def test_what_is_no_cheque_is_refused_without_an_amount_and_leaves_the_queue(
+    processor: ChequeProcessor, reader: FixedReader
+) -> None:
+    picture = BytesIO()
+    Image.new("RGB", (600, 300), "grey").save(picture, "PNG")
+    cheque_id = processor.present(picture.getvalue())
+    assert outcome_of(processor, cheque_id) == "review"
+    with pytest.raises(AmountError):
+        processor.review(cheque_id, Verdict("", "?0", "ada"))
+    assert processor.review(cheque_id, Verdict("", "?0", "ada", refuse=True, note="a wall")).outcome == "refuse"
+    reader.confidence = 0.4
+    doubted = processor.present(PICTURE)
+    with pytest.raises(AmountError, match=r"1\.20"):
+        processor.review(doubted, Verdict("1.20", code_of(1).text, "ada", refuse=True))
+    processor.review(doubted, Verdict("", code_of(1).text, "ada", refuse=True))
+    assert waiting_labels(processor.store) == 0
+    assert faults_of(processor) == ()
+
+
+@pytest.mark.parametrize("refused_by", ["person", "limit"])
+def test_what_was_refused_for_what_is_written_on_it_is_not_accepted_unseen_later(
+    processor: ChequeProcessor, reader: FixedReader, refused_by: str
+) -> None:
+    code = code_of(1, ACCOUNTS[2])
+    picture = cheque_picture(code)
+    if refused_by == "limit":
+        assert outcome_of(processor, processor.present(picture)) == "refuse"  # 120 of 5 allowed
+    else:
+        reader.confidence = 0.4
+        doubted = processor.present(picture)
+        processor.review(doubted, Verdict("5", code.text, "ada", refuse=True, note="forged"))
+    reader.text, reader.confidence = "1", 0.999
+    again = processor.present(picture)
+    assert outcome_of(processor, again) == "review"
+    assert rules_of(processor, again) == {"refused-before"}
+    assert processor.review(again, Verdict("1", code.text, "eve")).outcome == "accept"
+    assert faults_of(processor) == ()
+
+
+def test_a_hold_that_goes_while_it_is_looked_at_is_taken(
+    processor: ChequeProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another cheque holds the code line at the first statement, and was refused before the second."""
+    tried: list[bool] = []
+
+    def insert_late(connection: Connection, table: Table, values: dict[str, object]) -> bool:
+        if table is presentations and not tried:
+            tried.append(True)
+            return False
+        return insert_new(connection, table, values)
+
+    monkeypatch.setattr(processing, "insert_new", insert_late)
+    assert outcome_of(processor, processor.present(PICTURE)) == "accept"
+    assert tried
+    assert faults_of(processor) == ()
+
+
+def test_a_model_that_reads_no_texts_decides_nothing(local: ChequeProcessor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform that serves single digits answers "7" with confidence, and no confidence of each character."""
+    single = Prediction("prediction", "7", 0.999, {"7": 0.999}, "digits", 4)
+    answer = PredictResponse("request", (single,), 1.0, recorded=True)
+    monkeypatch.setattr(local.client, "predict", lambda _images, **_given: answer)
+    with pytest.raises(ReaderUnavailableError, match="digits version 4 reads no texts"):
+        local.present(PICTURE)
+    with local.store.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(cheques)) == 0
+
+
+def test_labels_survive_what_is_not_about_them_and_refused_ones_can_be_sent_again(
+    local: ChequeProcessor, reader: FixedReader
+) -> None:
+    reader.confidence = 0.4
+    local.review(local.present(PICTURE), Verdict("120", code_of(1).text, "ada"))
+    for status, kind in ((404, "unknown"), (422, "unknown"), (409, "conflict"), (403, "forbidden")):
+        reader.fault = ApiRequestError(status, kind, "a proxy's page")
+        assert send_labels(local.store, reader) == 0
+        assert waiting_labels(local.store) == 1, (status, kind)
+    reader.fault = ApiRequestError(422, "invalid", "its time cannot be")
+    assert send_labels(local.store, reader) == 0
+    assert (waiting_labels(local.store), count_labels(local.store, "refused")) == (0, 1)
+    reader.fault = None
+    assert let_refused_wait(local.store) == 1
+    assert send_labels(local.store, reader) == 1
+    assert [label.label for label in reader.labels] == ["120"]
+
+
 def test_a_corrected_code_line_that_another_cheque_holds_is_refused(
     local: ChequeProcessor, reader: FixedReader
 ) -> None:
@@ -275,11 +364,28 @@ def test_a_transaction_that_breaks_off_leaves_nothing(local: ChequeProcessor, mo
     assert outcome_of(local, local.present(PICTURE)) == "accept"
 
 
-def test_every_change_behind_the_trails_back_is_found(local: ChequeProcessor) -> None:
+def test_every_change_behind_the_trails_back_is_found(local: ChequeProcessor, reader: FixedReader) -> None:
     first, second = local.present(PICTURE), local.present(cheque_picture(code_of(2)))
+    reader.confidence = 0.4
+    seen = local.present(cheque_picture(code_of(3)))
+    local.review(seen, Verdict("77", code_of(3).text, "ada"))
     with local.store.read() as connection:
-        head = audit_chain.verify(connection).head
+        head = audit_verification.verify(connection).head
     changes = {
+        "does not hold its code line": delete(presentations).where(presentations.c.cheque_id == first),
+        "is held by no cheque": insert(presentations).values(code="1", cheque_id="2"),
+        f"account {ACCOUNTS[2].key} is not as the trail says": update(accounts)
+        .where(accounts.c.key == ACCOUNTS[2].key)
+        .values(largest_cheque=10**9),
+        f"account {ACCOUNTS[1].key} is not as the trail says": delete(accounts).where(
+            accounts.c.key == ACCOUNTS[1].key
+        ),
+        "the label of cheque": update(labels).values(label="78"),
+        f"the picture of cheque {first} is not the one": update(pictures).values(flat=b"another"),
+        f"the picture of cheque {second} is gone": delete(pictures).where(pictures.c.cheque_id == second),
+        f"cheque {first} is not what": update(cheques).where(cheques.c.id == first).values(is_sampled=True),
+        "are no JSON": text("UPDATE cheques SET reading = 'x'"),
+        "entry 5": update(audit_entries).where(audit_entries.c.number == 5).values(details="no JSON"),
         "is not what was decided": update(cheques).where(cheques.c.id == first).values(amount="9120"),
         "is gone": delete(cheques).where(cheques.c.id == second),
         "is not what was written": update(audit_entries).where(audit_entries.c.number == 4).values(actor="eve"),
@@ -290,12 +396,15 @@ def test_every_change_behind_the_trails_back_is_found(local: ChequeProcessor) ->
             connection.exec_driver_sql("BEGIN")
             connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
             connection.execute(change)
-            assert any(said in fault for fault in audit_chain.verify(connection).faults), said
+            report = audit_verification.verify(connection, with_pictures=True)
+            assert any(said in fault for fault in report.faults), said
             connection.rollback()
     with local.store.engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
-        connection.execute(delete(audit_entries).where(audit_entries.c.number == 5))
-        assert any("head of the chain says otherwise" in fault for fault in audit_chain.verify(connection).faults)
+        connection.execute(delete(audit_entries).where(audit_entries.c.number == 7))
+        assert any(
+            "head of the chain says otherwise" in fault for fault in audit_verification.verify(connection).faults
+        )
         connection.rollback()
     assert faults_of(local, head) == ()
     assert any("written anew" in fault for fault in faults_of(local, "0" * 64))
@@ -307,6 +416,9 @@ def test_every_change_behind_the_trails_back_is_found(local: ChequeProcessor) ->
         (["a,b"], "give the columns"),
         (["account,holder,open,largest_cheque", "26,x,yes,5"], "line 2: account '26'"),
         (["account,holder,open,largest_cheque", "26000000000001,x,maybe,5"], "open is 'maybe'"),
+        (["account,holder,open,largest_cheque", "26000000000001,x\0,yes,5"], "line 2: holder"),
+        (["account,holder,open,largest_cheque", "26000000000001,x,yes,5,more"], "line 2: holder"),
+        (["account,holder,open,largest_cheque", '26000000000001,"x"y,yes,5'], "cannot be read"),
         (["account,holder,open,largest_cheque", "26000000000001,x,yes,-5"], "largest_cheque is '-5'"),
         (["account,holder,open,largest_cheque", *["26000000000001,x,yes,5"] * 2], "line 3: account .* twice"),
     ],
@@ -330,6 +442,21 @@ def test_the_commands_take_accounts_and_verify(
     assert main(["verify"]) == 2
     assert "CHEQUES_THRESHOLD" in capsys.readouterr().err
     assert main(["render", str(tmp_path / "samples"), "--count", "2"]) == 2
+    monkeypatch.delenv("CHEQUES_THRESHOLD")
+    (tmp_path / "accounts.csv").write_bytes(
+        "account,holder,open,largest_cheque\n26000000000001,Ä,yes,5\n".encode("latin-1")
+    )
+    assert main(["accounts", str(tmp_path / "accounts.csv")]) == 1
+    assert "UTF-8" in capsys.readouterr().err
+    for name, value, code, said in (
+        ("CHEQUES_ALLOWED_HOSTS", "cheques.example", 2, "give JSON"),
+        ("CHEQUES_DATABASE_URL", "nonsense", 2, "give sqlite:///FILE"),
+        ("CHEQUES_DATABASE_URL", "sqlite:////nowhere/at/all.db", 1, "unable to open"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, value)
+            assert main(["verify"]) == code
+            assert said in capsys.readouterr().err
 
 
 def test_the_pages_answer_and_refuse(local: ChequeProcessor, reader: FixedReader) -> None:
@@ -358,11 +485,40 @@ def test_the_pages_answer_and_refuse(local: ChequeProcessor, reader: FixedReader
         assert web.get("/review").status_code == web.get("/?outcome=refuse").status_code == 200
         assert web.get("/healthz").json() == {"status": "ok"}
         assert web.get("/cheques/nobody", headers=JSON).status_code == 404
+        assert web.get("/cheques/%00", headers=JSON).status_code == 404
+        assert web.post(f"{cheque}/review", data=form | {"reviewer": "Machine"}).status_code == 422
         assert web.get("/assets/..%2fpages.py").status_code == 404
         assert web.get("/", headers={"host": "evil.example"}).status_code == 400
 
 
+def test_pages_answer_while_more_cheques_wait_than_there_are_threads(
+    local: ChequeProcessor, reader: FixedReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, predict, asked = threading.Event(), reader.predict, list[str]()
+
+    def slow(images: Sequence[object], *, client_id: str = "") -> PredictResponse:
+        asked.append(client_id)
+        go_on.wait(60)
+        return predict(images, client_id=client_id)
+
+    monkeypatch.setattr(reader, "predict", slow)
+    with serving(local) as address, ThreadPoolExecutor(48) as pool:
+        coming = [
+            pool.submit(httpx.post, f"{address}/cheques", files=FILE, headers=JSON, timeout=90) for _ in range(48)
+        ]
+        try:
+            eventually(lambda: len(asked) == 8, "as many uploads as have threads", 30)
+            for _ in range(10):
+                assert httpx.get(f"{address}/healthz", timeout=10).status_code == 200
+                assert not any(one.done() for one in coming)
+        finally:
+            go_on.set()
+        assert {one.result(90).status_code for one in coming} == {201}
+    assert faults_of(local) == ()
+
+
 JSON = {"accept": "application/json"}
+FILE = {"file": ("c.jpg", PICTURE)}
 
 
 def test_hostile_uploads_are_refused_and_keep_nothing(tmp_path: Path, reader: FixedReader) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import BackgroundTasks, FastAPI, Form, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
@@ -17,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from cheques import audit_chain
+from cheques import audit_chain, audit_verification
 from cheques.amount_reading import ReadingClient
 from cheques.errors import (
     AmountError,
@@ -30,8 +31,8 @@ from cheques.errors import (
     UploadError,
     UploadTooLargeError,
 )
-from cheques.label_sending import send_labels, waiting_labels
-from cheques.processing import ChequeProcessor, Verdict, find_cheque, flat_picture
+from cheques.label_sending import count_labels, send_labels, waiting_labels
+from cheques.processing import MACHINE, ChequeProcessor, Verdict, find_cheque, flat_picture
 from cheques.settings import Settings
 from cheques.store import Store
 from cheques.store import cheques as cheques_table
@@ -42,6 +43,8 @@ FORM_BYTES: Final = 64_000
 """What a form may have around the file."""
 LISTED: Final = 100
 MAX_NAME: Final = 80
+THREADS_PER_READING: Final = 4
+"""While one decodes, others ask the platform and wait for the database."""
 STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (UploadTooLargeError, 413),
     (UploadError, 422),
@@ -89,6 +92,7 @@ def _add_pages(app: FastAPI, store: Store) -> None:
             tally = select(cheques_table.c.outcome, func.count()).group_by(cheques_table.c.outcome)
             counts = {row[0]: row[1] for row in connection.execute(tally)}
         values = {"rows": rows, "counts": counts, "chosen": outcome, "waiting": waiting_labels(store)}
+        values["refused_labels"] = count_labels(store, "refused")
         return Page(render("overview.html", "Cheques", section="", **values))
 
     @app.get("/review", response_class=HTMLResponse)
@@ -99,7 +103,8 @@ def _add_pages(app: FastAPI, store: Store) -> None:
         query = select(cheques_table).where(or_(table.outcome == "review", drawn)).order_by(table.received_at)
         with store.read() as connection:
             rows = [dict(row._mapping) for row in connection.execute(query.limit(LISTED))]
-        return Page(render("review.html", "Review", section="review", rows=rows))
+            count = connection.scalar(select(func.count()).select_from(query.order_by(None).subquery()))
+        return Page(render("review.html", "Review", section="review", rows=rows, count=count))
 
     @app.get("/cheques/{cheque_id}", response_class=HTMLResponse)
     def cheque_page(cheque_id: str, blind: bool = False) -> Page:
@@ -124,7 +129,7 @@ def _add_pages(app: FastAPI, store: Store) -> None:
     def audit_trail() -> Page:
         """The newest entries, and whether the whole trail is as it was written."""
         with store.read() as connection:
-            report = audit_chain.verify(connection)
+            report = audit_verification.verify(connection)
             entries = audit_chain.recent_entries(connection, LISTED)
         return Page(render("audit.html", "Audit trail", section="audit", report=report, entries=entries))
 
@@ -148,11 +153,16 @@ def _add_pages(app: FastAPI, store: Store) -> None:
 def _add_actions(app: FastAPI, processor: ChequeProcessor, store: Store, client: ReadingClient) -> None:
     """What changes something."""
 
+    uploads = CapacityLimiter(THREADS_PER_READING * processor.settings.concurrent_readings)
+
     @app.post("/cheques")
-    def present(request: Request, file: UploadFile, actor: Annotated[str, Form()] = "") -> Response:
-        """Decide an uploaded picture of a cheque."""
+    async def present(request: Request, file: UploadFile, actor: Annotated[str, Form()] = "") -> Response:
+        """Decide an uploaded picture of a cheque; many at once wait in threads of their own, so that pages answer."""
+        return await to_thread.run_sync(decide_upload, request, file, actor, limiter=uploads)
+
+    def decide_upload(request: Request, file: UploadFile, actor: str) -> Response:
         content = file.file.read(processor.settings.max_upload_bytes + 1)
-        cheque_id = processor.present(content, _named(actor) if actor.strip() else "machine")
+        cheque_id = processor.present(content, _named(actor) if actor.strip() else MACHINE)
         if not _wants_json(request):
             return RedirectResponse(f"/cheques/{cheque_id}", 303)
         with store.read() as connection:
@@ -164,9 +174,9 @@ def _add_actions(app: FastAPI, processor: ChequeProcessor, store: Store, client:
     def review(
         tasks: BackgroundTasks,
         cheque_id: str,
-        amount: Annotated[str, Form()],
-        code: Annotated[str, Form()],
         reviewer: Annotated[str, Form()],
+        amount: Annotated[str, Form()] = "",
+        code: Annotated[str, Form()] = "",
         action: Annotated[str, Form()] = "decide",
         note: Annotated[str, Form()] = "",
     ) -> Response:
@@ -255,4 +265,6 @@ def _named(name: str) -> str:
     named = "".join(character for character in name.strip() if character.isprintable())[:MAX_NAME]
     if not named:
         raise HTTPException(422, "reviewer: say who you are; the audit trail names who decided")
+    if named.casefold() == MACHINE:
+        raise HTTPException(422, f"reviewer {named!r} is how the trail calls this program; say who you are")
     return named
