@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from sqlalchemy import Connection, Table, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Executable, Table, delete, func, insert, select, text, update
 
 pytest.importorskip("cv2", reason="examples/cheques needs OpenCV (pip install opencv-python-headless)")
 
@@ -371,7 +371,7 @@ def test_every_change_behind_the_trails_back_is_found(local: ChequeProcessor, re
     local.review(seen, Verdict("77", code_of(3).text, "ada"))
     with local.store.read() as connection:
         head = audit_verification.verify(connection).head
-    changes = {
+    changes: dict[str, Executable] = {
         "does not hold its code line": delete(presentations).where(presentations.c.cheque_id == first),
         "is held by no cheque": insert(presentations).values(code="1", cheque_id="2"),
         f"account {ACCOUNTS[2].key} is not as the trail says": update(accounts)
