@@ -64,10 +64,11 @@ def blocked(lite: AppContext) -> Blocked:
 def test_probes_and_answers_go_on_while_every_thread_waits_for_the_database(blocked: Blocked, lite: AppContext) -> None:
     server = build_server(lite.replace(database=blocked))
     server.model_slot.swap(loaded(1))
-    hurried = replace(server, route_limiter=ConcurrencyLimiter(threads=3, max_wait_seconds=0.05))
+    few, fewest = (ConcurrencyLimiter(threads=threads, max_wait_seconds=0.05) for threads in (3, 1))
+    hurried = replace(server, route_limiter=few, slow_page_limiter=fewest)
     with running(hurried) as client, ThreadPoolExecutor(8) as pool:
         blocked.free.clear()
-        waiting = [pool.submit(client.get, "/v1/models") for _ in range(3)]
+        waiting = [pool.submit(client.get, path) for path in ("/alerts", "/alerts", "/alerts", "/v1/models")]
         try:
             for _ in waiting:
                 assert blocked.met.acquire(timeout=30)
@@ -81,7 +82,7 @@ def test_probes_and_answers_go_on_while_every_thread_waits_for_the_database(bloc
             assert client.post("/v1/feedback", json={"prediction_id": "x", "label": "1"}).status_code == 503
         finally:
             blocked.free.set()
-        assert [each.result(60).status_code for each in waiting] == [200] * 3
+        assert [each.result(60).status_code for each in waiting] == [200] * 4
         assert client.get("/v1/models").status_code == 200
 
 
