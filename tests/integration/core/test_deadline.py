@@ -1,12 +1,14 @@
 """Work that talks to others ends with its time, whatever the peer or the library on top of its connection does."""
 
+import gc
 import http.client
 import smtplib
 import socket
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -43,6 +45,15 @@ CLIENTS: dict[str, Callable[[int], object]] = {
     "smtplib": lambda port: OpenedSmtp("127.0.0.1", port),
     "smtplib over TLS": lambda port: connect(relay(port), 30, ANY_ADDRESS),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def leftovers() -> Iterator[None]:
+    """Libraries whose connection was cut may leave its socket to the garbage: that is no fault of a later test's."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def relay(port: int) -> EmailChannel:
