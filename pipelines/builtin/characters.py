@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.data import Examples, Split, rows_by_hash, split_by_group, split_by_hash
-from pipelines.datasets.digit_collections import MAX_ROWS
+from pipelines.datasets.digit_collections import read_beside
 from pipelines.datasets.emnist import CHARACTERS, has_emnist, load_emnist
 from pipelines.datasets.idx_files import load_idx_folder
 from pipelines.datasets.letter_archive import ARCHIVE_FILE, load_letter_archive
@@ -73,9 +73,11 @@ def load_characters(folder: Path) -> Examples:
 def external_datasets(folder: Path | None) -> tuple[Examples, ...]:
     """EMNIST's balanced test characters, where a folder `emnist` lies in the pipeline's folder or beside it."""
     classes = {character: CLASSES.index(character.upper()) for character in CHARACTERS["balanced"]}
-    places = () if folder is None else (folder / "emnist", folder.parent / "emnist")
-    found = [place for place in places if has_emnist(place, "balanced")]
-    return tuple(rows_by_hash(load_emnist(place, "balanced", classes), MAX_ROWS) for place in found[:1])
+
+    def read(place: Path) -> Examples | None:
+        return load_emnist(place, "balanced", classes) if has_emnist(place, "balanced") else None
+
+    return read_beside(folder, "emnist", read)
 
 
 COMPACT = NetworkRecipe(

@@ -50,12 +50,16 @@ READERS: Final[Mapping[str, Callable[[Path], Examples | None]]] = {
 
 def read_collections(folder: Path | None) -> tuple[Examples, ...]:
     """Some test rows of each collection whose folder lies in a pipeline's folder, or else beside it."""
-    places = () if folder is None else (folder, folder.parent)
-    collections = []
-    for name, read in READERS.items():
-        for place in places:
-            rows = read(place / name)
-            if rows is not None:
-                collections.append(rows if len(rows) <= MAX_ROWS else rows_by_hash(rows, MAX_ROWS))
-                break
-    return tuple(collections)
+    return tuple(rows for name, read in READERS.items() for rows in read_beside(folder, name, read))
+
+
+def read_beside(folder: Path | None, name: str, read: Callable[[Path], Examples | None]) -> tuple[Examples, ...]:
+    """Some rows of the collection whose folder `name` lies in a pipeline's folder, or else beside it; none without.
+
+    `read` gives None for a folder that does not have the collection's files.
+    """
+    for place in () if folder is None else (folder, folder.parent):
+        rows = read(place / name)
+        if rows is not None:
+            return (rows if len(rows) <= MAX_ROWS else rows_by_hash(rows, MAX_ROWS),)
+    return ()
